@@ -1,0 +1,126 @@
+"""What a model file says about its model: configuration, tensors, tokenizer. All names are Hugging Face's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import cattrs
+
+from realizar.errors import ModelError
+from realizar.tensors import LazyTensor
+
+
+@attrs.frozen
+class RopeScaling:
+    """How rotary frequencies are stretched. Field names: Hugging Face `rope_scaling`."""
+
+    rope_type: str
+    factor: float = 1.0
+    original_max_position_embeddings: int | None = None
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+
+
+@attrs.frozen
+class ModelConfig:
+    """Sizes and constants of a model, structured from a plain dict by `structure_config`."""
+
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    max_position_embeddings: int
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 10000.0
+    rope_scaling: RopeScaling | None = None
+    rotary_dim: int | None = None
+    hidden_act: str = "silu"
+    sliding_window: int | None = None
+    unknown: tuple[str, ...] = ()
+    """Keys that the file has and nobody here understands; shown by `inspect` and logged at load."""
+
+
+def structure_config(values: Mapping[str, Any], source: str, unknown: Sequence[str] = ()) -> ModelConfig:
+    """A ModelConfig from Hugging Face keys; raises ModelError naming the missing or mistyped key and `source`.
+
+    Keys that ModelConfig lacks join `unknown`.
+    """
+    known = {field.name for field in attrs.fields(ModelConfig)}
+    extra = sorted(set(values) - known)
+    try:
+        config = _converter.structure({k: v for k, v in values.items() if k in known}, ModelConfig)
+    except cattrs.ClassValidationError as error:
+        problems = "; ".join(cattrs.transform_error(error))
+        raise ModelError(f"{source}: the model configuration is incomplete or mistyped: {problems}") from error
+    return attrs.evolve(config, unknown=(*unknown, *extra))
+
+
+def _number(value: Any, kind: type) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or kind(value) != value:
+        raise TypeError(f"expected {kind.__name__}, found {value!r}")
+    return kind(value)
+
+
+_converter = cattrs.Converter(detailed_validation=True)
+_converter.register_structure_hook(int, _number)
+_converter.register_structure_hook(float, _number)
+
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+"""Token types, as in GGUF `tokenizer.ggml.token_type` and SentencePiece's `ModelProto.SentencePiece.Type`."""
+
+
+@attrs.frozen
+class TokenizerSpec:
+    """Everything a tokenizer plugin needs, whatever file it came from.
+
+    model: "bpe", "unigram", "spm" or "wordpiece"; pre: the pre-tokenizer's name ("llama-bpe").
+    tokens: piece by id, in the vocabulary's own spelling (byte-level pieces stay in GPT-2's alphabet).
+    token_types: one of NORMAL...BYTE per id; merges: "left right" in rank order; scores: per id.
+    eos_token_ids: every id that ends generation, the main one first.
+    """
+
+    model: str
+    tokens: Sequence[str]
+    source: str
+    pre: str | None = None
+    token_types: Sequence[int] | None = None
+    merges: Sequence[str] | None = None
+    scores: Sequence[float] | None = None
+    bos_token_id: int | None = None
+    eos_token_ids: tuple[int, ...] = ()
+    unk_token_id: int | None = None
+    pad_token_id: int | None = None
+    add_bos_token: bool = False
+    add_eos_token: bool = False
+    add_space_prefix: bool = False
+    chat_template: str | None = None
+    named_chat_templates: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class ModelFile:
+    """An open model file: the header is read, the tensors are not.
+
+    config and tokenizer are None where the file has none (a vocabulary-only file, a tensor dump).
+    metadata: the file's own keys and values, for `inspect`.
+    """
+
+    path: Path
+    format: str
+    config: ModelConfig | None
+    tensors: Mapping[str, LazyTensor]
+    tokenizer: TokenizerSpec | None
+    metadata: Mapping[str, object]
+    _close: Callable[[], None] = attrs.field(default=lambda: None, repr=False)
+
+    def close(self) -> None:
+        """Release the mapping; tensors must not be read afterwards."""
+        self._close()
