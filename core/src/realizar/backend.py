@@ -72,8 +72,15 @@ class Step:
     @classmethod
     def empty(cls, *, max_tokens: int, max_seqs: int, max_rows: int, max_blocks: int) -> Step:
         """Arrays of these sizes, zeroed."""
-        sizes = (max_tokens, max_tokens, max_tokens, max_seqs + 1, max_seqs, (max_seqs, max_blocks), max_rows)
-        return cls(*(np.zeros(size, np.int32) for size in sizes))
+
+        def zeros(*shape: int) -> NDArray[np.int32]:
+            return np.zeros(shape, np.int32)
+
+        return cls(
+            input_ids=zeros(max_tokens), positions=zeros(max_tokens), slot_mapping=zeros(max_tokens),
+            query_start_loc=zeros(max_seqs + 1), context_lens=zeros(max_seqs),
+            block_tables=zeros(max_seqs, max_blocks), logits_rows=zeros(max_rows),
+        )  # fmt: skip
 
 
 @attrs.frozen
@@ -174,9 +181,7 @@ class Backend(ABC):
     def make_cache(self, spec: CacheSpec) -> Sequence[Any]:
         """Zeroed keys and values, one entry per layer."""
 
-    def make_plan(
-        self, graph: Graph, weights: Mapping[str, Buffer], cache: Sequence[Any], step: Step
-    ) -> Plan:
+    def make_plan(self, graph: Graph, weights: Mapping[str, Buffer], cache: Sequence[Any], step: Step) -> Plan:
         """A plan whose values are float32 NumPy arrays; override to put them on a device."""
         rows = {True: len(step.logits_rows), False: len(step.input_ids)}
         values = {
@@ -185,7 +190,7 @@ class Backend(ABC):
         return Plan(graph, weights, cache, step, values)
 
     def buckets(self, limit: Bucket) -> Sequence[Bucket]:
-        """The sizes to make plans for, smallest first, the last one equal to `limit`; one is enough where counts are free."""
+        """The sizes to make plans for, smallest first and `limit` last; one is enough where counts are free."""
         return (limit,)
 
     def compile_block(self, block: Block, plan: Plan) -> StepFn | None:
@@ -220,7 +225,7 @@ class Backend(ABC):
         """What a user should know about how the loaded model runs (a type dequantized at load, a missing cache)."""
         return ()
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most backends hold nothing)
         """Release threads and device memory; the instance must not be used afterwards."""
 
     @classmethod

@@ -30,7 +30,9 @@ class DType:
         """Bytes of a row of `num_elements`; raises FormatError if they do not fill whole blocks."""
         blocks, rest = divmod(num_elements, self.block_size)
         if rest:
-            raise FormatError(f"a row of {num_elements} elements is not whole blocks of {self.block_size} ({self.name})")
+            raise FormatError(
+                f"a row of {num_elements} elements is not whole blocks of {self.block_size} ({self.name})"
+            )
         return blocks * self.block_nbytes
 
 
@@ -42,7 +44,8 @@ _PLAIN = {
 _BLOCKS = {
     "Q1_0": (128, 18), "Q2_0": (64, 18),
     "Q4_0": (32, 18), "Q4_1": (32, 20), "Q5_0": (32, 22), "Q5_1": (32, 24), "Q8_0": (32, 34), "Q8_1": (32, 36),
-    "Q2_K": (256, 84), "Q3_K": (256, 110), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210), "Q8_K": (256, 292),
+    "Q2_K": (256, 84), "Q3_K": (256, 110), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210),
+    "Q8_K": (256, 292),
     "IQ1_S": (256, 50), "IQ1_M": (256, 56), "IQ2_XXS": (256, 66), "IQ2_XS": (256, 74), "IQ2_S": (256, 82),
     "IQ3_XXS": (256, 98), "IQ3_S": (256, 110), "IQ4_NL": (32, 18), "IQ4_XS": (256, 136),
     "TQ1_0": (256, 54), "TQ2_0": (256, 66), "MXFP4": (32, 17), "NVFP4": (64, 36),

@@ -112,5 +112,7 @@ class Graph:
             if node.op == "attention"
         }
         if sorted(layers, key=lambda i: -1 if i is None else i) != list(range(len(layers))):
-            raise ModelError(f"attention layers must be numbered 0..{len(layers) - 1}; found {sorted(map(str, layers))}")
+            raise ModelError(
+                f"attention layers must be numbered 0..{len(layers) - 1}; found {sorted(map(str, layers))}"
+            )
         return tuple(layers[i] for i in range(len(layers)))

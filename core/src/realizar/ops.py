@@ -43,7 +43,8 @@ class Op:
 _OPS = (
     Op("embedding", ("input_ids", "weight"), ("scale",), "Row input_ids[t] of weight [V, D], times scale."),
     Op("rms_norm", ("x", "weight"), ("eps",),
-       "x / sqrt(mean(x^2) + eps) * weight, over groups of len(weight) columns (QK-norm has one per head).", in_place=True),
+       "x / sqrt(mean(x^2) + eps) * weight, over groups of len(weight) columns (QK-norm: one per head).",
+       in_place=True),
     Op("layer_norm", ("x", "weight", "bias?"), ("eps",), "(x - mean) / sqrt(var + eps) * weight + bias, per row.",
        in_place=True),
     Op("linear", ("x", "weight", "bias?"), (), "x @ weight.T + bias; weight is [out, in], of any type."),

@@ -16,7 +16,7 @@ from realizar.graph import Graph
 from realizar.model import ModelConfig, ModelFile, TokenizerSpec
 from realizar.plugins import FIRST_PARTY, Host, Record, host
 from realizar.tensors import LazyTensor
-from realizar.tokenizers import Tokenizer
+from realizar.tokenizers import Tokenizer, TokenizerFactory
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,8 @@ def open_model(path: Path, name: str | None = None, plugins: Host | None = None)
     if not path.exists():
         raise FormatError(f"{path}: no such file")
     record = named("format", name, plugins) if name else _sniff(path, plugins)
-    return _keep_contract(record, lambda: record.contribution.open(path))
+    reader: Format = record.contribution
+    return _keep_contract(record, lambda: reader.open(path))
 
 
 def build_tokenizer(spec: TokenizerSpec, plugins: Host | None = None) -> Tokenizer:
@@ -69,18 +70,21 @@ def build_tokenizer(spec: TokenizerSpec, plugins: Host | None = None) -> Tokeniz
         known = ", ".join(record.name for record in found) or "none"
         word = {"bpe": "bpe", "spm": "sentencepiece", "unigram": "sentencepiece"}.get(spec.model)
         hint = f"; install one with: pip install 'realizar[{word}]'" if word else ""
-        raise TokenizerError(f"{spec.source}: no tokenizer plugin builds model {spec.model!r}; installed: {known}{hint}")
-    return _keep_contract(best, lambda: best.contribution.build(spec))
+        raise TokenizerError(
+            f"{spec.source}: no tokenizer plugin builds model {spec.model!r}; installed: {known}{hint}"
+        )
+    factory: TokenizerFactory = best.contribution
+    return _keep_contract(best, lambda: factory.build(spec))
 
 
 def build_graph(config: ModelConfig, tensors: Mapping[str, LazyTensor], plugins: Host | None = None) -> Graph:
     """The graph of a model from the architecture that knows its model_type."""
     plugins = plugins or host()
     families = plugins.contributions("architecture")
-    for record in families:
-        family: Architecture = record.contribution
-        if config.model_type in family.model_types:
-            return _keep_contract(record, lambda: family.build(config, tensors))
+    fitting = [record for record in families if config.model_type in record.contribution.model_types]
+    if fitting:
+        family: Architecture = fitting[0].contribution
+        return _keep_contract(fitting[0], lambda: family.build(config, tensors))
     known = ", ".join(sorted(t for record in families for t in record.contribution.model_types))
     raise ModelError(
         f"unknown architecture {config.model_type!r}; known: {known}. A plugin can add it: implement "
@@ -105,7 +109,9 @@ def _sniff(path: Path, plugins: Host) -> Record:
         word = {".gguf": "gguf", ".safetensors": "safetensors", ".apr": "apr"}.get(path.suffix)
         missing = word and word not in {record.name for record in formats}
         hint = f"; install its plugin with: pip install 'realizar[{word}]'" if missing else ""
-        raise FormatError(f"{path}: no format plugin recognizes it (first bytes {head[:8]!r}); installed: {known}{hint}")
+        raise FormatError(
+            f"{path}: no format plugin recognizes it (first bytes {head[:8]!r}); installed: {known}{hint}"
+        )
     return best
 
 
@@ -122,7 +128,9 @@ def _best(records: list[Record], score: Callable[[Record], int], kind: str) -> R
             scored.append(((-points, -record.contribution.priority, record.name), record))
     scored.sort(key=lambda pair: pair[0])
     if len(scored) > 1 and scored[0][0][:2] == scored[1][0][:2]:
-        log.warning("%s: %r and %r score the same; %r is taken", kind, *(r.name for _, r in scored[:2]), scored[0][1].name)
+        log.warning(
+            "%s: %r and %r score the same; %r is taken", kind, *(r.name for _, r in scored[:2]), scored[0][1].name
+        )
     return scored[0][1] if scored else None
 
 

@@ -31,8 +31,13 @@ class Tracer:
         """Record a span whose ends were measured with `time.perf_counter_ns`."""
         self.events.append(
             {
-                "name": name, "ph": "X", "ts": start_ns / 1000, "dur": (end_ns - start_ns) / 1000,
-                "pid": os.getpid(), "tid": threading.get_native_id(), "args": args,
+                "name": name,
+                "ph": "X",
+                "ts": start_ns / 1000,
+                "dur": (end_ns - start_ns) / 1000,
+                "pid": os.getpid(),
+                "tid": threading.get_native_id(),
+                "args": args,
             }  # fmt: skip
         )
 

@@ -53,7 +53,7 @@ class BlockBuilder:
 
     def linear(self, x: str, name: str, size: tuple[int, int], output: str) -> str:
         """output = x through prefix + name + ".weight" of size (out, in), with its bias if the file has one."""
-        inputs = (x, self.weight(f"{name}.weight", *size))
+        inputs: tuple[str, ...] = (x, self.weight(f"{name}.weight", *size))
         if f"{self.prefix}{name}.bias" in self.tensors:
             inputs += (self.weight(f"{name}.bias", size[0]),)
         return self.add("linear", inputs, output)

@@ -1,4 +1,4 @@
-"""Llama 2 and 3, SmolLM2, TinyLlama, Mistral: pre-norm layers, rotary positions, grouped queries, gated feed-forward."""
+"""Llama 2 and 3, SmolLM2, TinyLlama, Mistral: pre-norm layers, rotary positions, grouped queries, gated FFN."""
 
 from __future__ import annotations
 

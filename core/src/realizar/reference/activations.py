@@ -17,12 +17,14 @@ _erf = np.frompyfunc(math.erf, 1, 1)
 def sigmoid(x: Real) -> Real:
     """1 / (1 + exp(-x)), without overflow on either side."""
     small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype)
+    result: Real = np.where(x >= 0, 1 / (1 + small), small / (1 + small)).astype(x.dtype)
+    return result
 
 
 def gelu(x: Real) -> Real:
     """x * Phi(x), exact. Source: Hendrycks & Gimpel 2016, arXiv:1606.08415."""
-    return x * (0.5 * (1 + _erf(x / math.sqrt(2)).astype(x.dtype)))
+    result: Real = x * (0.5 * (1 + _erf(x / math.sqrt(2)).astype(x.dtype)))
+    return result
 
 
 def gelu_tanh(x: Real) -> Real:
@@ -32,7 +34,8 @@ def gelu_tanh(x: Real) -> Real:
 
 def mish(x: Real) -> Real:
     """x * tanh(softplus(x)). Source: Misra 2019, arXiv:1908.08681."""
-    return x * np.tanh(np.logaddexp(0, x).astype(x.dtype))
+    result: Real = x * np.tanh(np.logaddexp(0, x).astype(x.dtype))
+    return result
 
 
 def selu(x: Real) -> Real:

@@ -78,7 +78,14 @@ class NumpyBackend(Backend):
 
     @kernel("rope")
     def rope(
-        self, x: Real, positions: NDArray[np.int32], *, head_dim: int, inv_freq: Sequence[float], scale: float, out: Real
+        self,
+        x: Real,
+        positions: NDArray[np.int32],
+        *,
+        head_dim: int,
+        inv_freq: Sequence[float],
+        scale: float,
+        out: Real,
     ) -> None:
         """Rotate pairs (i, i + n/2) of the first n = 2 len(inv_freq) columns of each head.
 
@@ -152,7 +159,7 @@ class NumpyBackend(Backend):
         self, x: Real, router: Real, gate: Real, up: Real, down: Real, *, num_experts_per_tok: int, kind: str,
         norm_topk_prob: bool, out: Real,
     ) -> None:  # fmt: skip
-        """Each row through its num_experts_per_tok most probable experts. Source: Shazeer et al. 2017, arXiv:1701.06538."""
+        """Each row through its num_experts_per_tok likeliest experts. Source: Shazeer et al. 2017, arXiv:1701.06538."""
         if num_experts_per_tok > len(router):
             raise ModelError(f"num_experts_per_tok is {num_experts_per_tok}, the router has {len(router)} experts")
         scores = x @ router.T

@@ -1,0 +1,5 @@
+"""`python -m realizar` is `realizar`."""
+
+from realizar.cli.main import main
+
+main()

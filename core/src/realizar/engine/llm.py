@@ -1,0 +1,216 @@
+"""LLM: the library's front door."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterator, Sequence
+from numbers import Integral
+from pathlib import Path
+from types import TracebackType
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realizar.backend import Backend, BackendOptions, Bucket, CacheSpec
+from realizar.engine.block_manager import BlockManager
+from realizar.engine.engine import Engine
+from realizar.engine.generation import Emit, Generation
+from realizar.engine.loader import load_model, open_named
+from realizar.engine.prompt import Message, Prompt, PromptEncoder
+from realizar.engine.result import Completion, Piece
+from realizar.engine.runner import ModelRunner
+from realizar.engine.scheduler import Scheduler
+from realizar.engine.scoring import Scoring
+from realizar.engine.stream import PieceStream
+from realizar.errors import ContextOverflow, ModelError, RequestError
+from realizar.model import ModelConfig, ModelFile
+from realizar.progress import Progress, silent
+from realizar.sampling import SamplingParams
+from realizar.selection import build_tokenizer
+from realizar.tokenizers import Tokenizer
+from realizar.trace import Tracer
+
+BLOCK_SIZE = 16
+"""Tokens of a KV cache block."""
+
+LIMIT = Bucket(max_tokens=512, max_seqs=64, max_rows=64)
+"""The largest step: prompts are computed in chunks that fill it up beside the running decodes."""
+
+DEFAULT_CONTEXT = 32768
+"""Context length when none is asked for and the model allows more, in tokens."""
+
+CACHE_NBYTES = 1 << 30
+"""Size up to which the KV cache is made to hold more than one full context."""
+
+
+class LLM:
+    """A model ready to answer, many requests at a time.
+
+    model: a path, or a name such as "smollm2" (downloaded at first use). backend: a backend's name; the best one
+    by default. threads: CPU threads. max_model_len: context length in tokens. kv_type: type of the KV cache.
+    Close it, or use it in a `with` statement. Methods may be called from any thread.
+    """
+
+    def __init__(
+        self, model: str | Path, *, backend: str | None = None, threads: int | None = None,
+        max_model_len: int | None = None, kv_type: str | None = None, model_format: str | None = None,
+        progress: Progress = silent, tracer: Tracer | None = None,
+    ) -> None:  # fmt: skip
+        options = BackendOptions(threads=threads, kv_type=kv_type)
+        loaded = load_model(
+            model, options, backend=backend, model_format=model_format, progress=progress, tracer=tracer
+        )
+        if loaded.file.tokenizer is None:
+            raise ModelError(f"{loaded.file.path}: the file has no tokenizer")
+        self.config: ModelConfig = loaded.config
+        self.load_s = loaded.load_s
+        self.backend_name = loaded.backend.name
+        self.tokenizer: Tokenizer = build_tokenizer(loaded.file.tokenizer)
+        self.max_model_len = _context(loaded.config, max_model_len)
+        self._prompts = PromptEncoder(self.tokenizer, loaded.config.vocab_size)
+        spec = _cache_spec(loaded.graph.attention_layers, self.max_model_len, loaded.kv_type)
+        runner = ModelRunner(loaded.backend, loaded.graph, loaded.weights, spec, LIMIT, self.max_model_len)
+        scheduler = Scheduler(LIMIT, BlockManager(spec.num_blocks, spec.block_size))
+        self._engine = Engine(runner, scheduler, tracer)
+        self._finalizer = weakref.finalize(self, _close, self._engine, loaded.backend, loaded.file)
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the engine and release the model; open requests get an error."""
+        self._finalizer()
+
+    @overload
+    def generate(self, prompts: str | Sequence[int], params: SamplingParams | None = None) -> Completion: ...
+    @overload
+    def generate(
+        self, prompts: list[str] | list[list[int]], params: SamplingParams | None = None
+    ) -> list[Completion]: ...
+
+    def generate(
+        self, prompts: str | Sequence[int] | list[str] | list[list[int]], params: SamplingParams | None = None
+    ) -> Completion | list[Completion]:
+        """Continue a prompt as it stands (a text or token ids), or each of a list of prompts, batched together."""
+        if isinstance(prompts, str) or all(isinstance(item, Integral) for item in prompts):
+            return self.stream(prompts, params).completion()  # type: ignore[arg-type]
+        streams = [self.stream(prompt, params) for prompt in prompts]  # type: ignore[arg-type]
+        return [stream.completion() for stream in streams]
+
+    def chat(self, messages: Sequence[Message], params: SamplingParams | None = None) -> Completion:
+        """Answer a conversation, rendered with the model's own chat template."""
+        return self.stream(messages, params).completion()
+
+    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> PieceStream:
+        """The pieces of an answer as they are computed; the last one has the completion.
+
+        The request is submitted at once; closing the stream cancels it.
+        """
+        stream = PieceStream()
+        generation = self._submit(prompt, params, stream.emit)
+        stream.cancel = lambda: self._engine.cancel(generation.sequence)
+        return stream
+
+    async def agenerate(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Completion:
+        """`generate` of one prompt, without blocking the event loop."""
+        return await _alast(self.astream(prompt, params))
+
+    async def achat(self, messages: Sequence[Message], params: SamplingParams | None = None) -> Completion:
+        """`chat`, without blocking the event loop."""
+        return await _alast(self.astream(messages, params))
+
+    async def astream(self, prompt: Prompt, params: SamplingParams | None = None) -> AsyncIterator[Piece]:
+        """`stream`, without blocking the event loop; closing the iterator cancels the request."""
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[Piece | BaseException] = asyncio.Queue()
+
+        def emit(item: Piece | BaseException) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, item)
+
+        generation = await asyncio.to_thread(self._submit, prompt, params, emit)
+        try:
+            while True:
+                piece = _raise_or(await pieces.get())
+                yield piece
+                if piece.completion is not None:
+                    return
+        finally:
+            self._engine.cancel(generation.sequence)
+
+    def logits(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Logits float32 [T, vocab] for every position of `token_ids`, each given those before it."""
+        if not 0 < len(token_ids) <= self.max_model_len:
+            raise RequestError(f"token_ids has {len(token_ids)} tokens; expected 1 to {self.max_model_len}")
+        ids = self._prompts.encode(list(token_ids))
+        scoring = Scoring(ids, self.config.vocab_size)
+        self._engine.submit(scoring.sequence)
+        return scoring.wait()
+
+    def warm_up(self) -> None:
+        """Run a prefill and a decode step, so that whatever is compiled on first use is."""
+        params = SamplingParams(temperature=0.0, max_tokens=2, ignore_eos=True)
+        self.generate([0] * min(16, self.max_model_len - 2), params)
+
+    def _submit(self, prompt: Prompt, params: SamplingParams | None, emit: Emit) -> Generation:
+        params = params or SamplingParams()
+        ids = self._prompts.encode(prompt)
+        if not ids:
+            raise RequestError("the prompt is empty: there is no token to continue from")
+        if len(ids) >= self.max_model_len:
+            raise ContextOverflow(len(ids), self.max_model_len)
+        room = self.max_model_len - len(ids)
+        total = len(ids) + min(room, params.max_tokens if params.max_tokens is not None else room)
+        generation = Generation(ids, params, self.tokenizer, total, self.load_s, emit)
+        self._engine.submit(generation.sequence)
+        return generation
+
+
+def load_tokenizer(model: str | Path, *, progress: Progress = silent) -> Tokenizer:
+    """The tokenizer of a model file (a vocabulary-only file will do) or of a model's name."""
+    file = open_named(model, progress=progress)
+    if file.tokenizer is None:
+        raise ModelError(f"{file.path}: the file has no tokenizer")
+    return build_tokenizer(file.tokenizer)
+
+
+def _context(config: ModelConfig, wanted: int | None) -> int:
+    limit = config.max_position_embeddings
+    if wanted is None:
+        return min(limit, DEFAULT_CONTEXT)
+    if not 2 <= wanted <= limit:
+        raise RequestError(f"a context of {wanted} tokens; this model takes 2 to {limit}")
+    return wanted
+
+
+def _cache_spec(layers: tuple[tuple[int, int], ...], max_model_len: int, kv_type: str) -> CacheSpec:
+    """Room for one full context, and for more of them while the cache stays within CACHE_NBYTES."""
+    one = -(-max_model_len // BLOCK_SIZE)
+    block_nbytes = CacheSpec(layers, 1, BLOCK_SIZE, kv_type).nbytes
+    affordable = CACHE_NBYTES // max(1, block_nbytes)
+    return CacheSpec(layers, max(one, min(affordable, LIMIT.max_seqs * one)), BLOCK_SIZE, kv_type)
+
+
+def _raise_or(item: Piece | BaseException) -> Piece:
+    if isinstance(item, BaseException):
+        raise item
+    return item
+
+
+async def _alast(pieces: AsyncIterator[Piece]) -> Completion:
+    async for piece in pieces:
+        last = piece
+    assert last.completion is not None
+    return last.completion
+
+
+def _close(engine: Engine, backend: Backend, file: ModelFile) -> None:
+    engine.close()
+    backend.close()
+    file.close()

@@ -1,0 +1,82 @@
+"""From a model's name to weights on a backend."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from realizar.backend import Backend, BackendOptions, Buffer
+from realizar.errors import ModelError, PluginError
+from realizar.graph import Graph
+from realizar.model import ModelConfig, ModelFile
+from realizar.progress import Progress, silent
+from realizar.selection import build_graph, choose_backend, open_model
+from realizar.store import resolve
+from realizar.trace import Tracer
+
+log = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class LoadedModel:
+    """A model ready to be planned: graph, weights in the backend's layout, and the file they came from."""
+
+    file: ModelFile
+    config: ModelConfig
+    graph: Graph
+    backend: Backend
+    weights: Mapping[str, Buffer]
+    kv_type: str
+    load_s: float
+
+
+def open_named(
+    model: str | Path, *, model_format: str | None = None, allow_download: bool = True, progress: Progress = silent
+) -> ModelFile:
+    """The model file that a path or an alias names; an alias is downloaded at first use if allowed."""
+    return open_model(resolve(str(model), allow_download=allow_download, progress=progress), model_format)
+
+
+def load_model(
+    model: str | Path, options: BackendOptions, *, backend: str | None = None, model_format: str | None = None,
+    progress: Progress = silent, tracer: Tracer | None = None,
+) -> LoadedModel:  # fmt: skip
+    """Open `model`, build its graph and load every weight the graph reads.
+
+    Raises RealizarError for anything wrong with the file, the plugins or the options.
+    """
+    file = open_named(model, model_format=model_format, progress=progress)
+    start = time.perf_counter_ns()
+    if file.config is None:
+        raise ModelError(f"{file.path}: the file has no model configuration; it cannot be run (a vocabulary only?)")
+    if file.config.unknown:
+        log.info("%s: keys that are not used: %s", file.path.name, ", ".join(file.config.unknown))
+    graph = build_graph(file.config, file.tensors)
+    cls, reason = choose_backend(backend)
+    log.info("backend %s (%s)", cls.name, reason)
+    kv_type = options.kv_type or cls.kv_types[0]
+    if kv_type not in cls.kv_types:
+        raise PluginError(f"backend {cls.name!r} cannot keep a {kv_type} cache; it can: {', '.join(cls.kv_types)}")
+    chosen = cls(attrs.evolve(options, kv_type=kv_type), progress)
+    chosen.tracer = tracer
+    weights = _load_weights(chosen, graph, file, progress)
+    for note in chosen.notes():
+        log.warning("%s: %s", cls.name, note)
+    end = time.perf_counter_ns()
+    if tracer is not None:
+        tracer.add("load", start, end, model=file.path.name, backend=cls.name)
+    return LoadedModel(file, file.config, graph, chosen, weights, kv_type, (end - start) / 1e9)
+
+
+def _load_weights(backend: Backend, graph: Graph, file: ModelFile, progress: Progress) -> dict[str, Buffer]:
+    weights = {}
+    uses = graph.tensor_ops
+    for done, (name, ops) in enumerate(uses.items()):
+        progress("loading weights", done, len(uses))
+        weights[name] = backend.load(file.tensors[name], ops)
+    progress("loading weights", len(uses), len(uses))
+    return weights

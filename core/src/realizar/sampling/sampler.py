@@ -1,0 +1,134 @@
+"""One token from one row of logits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from realizar.errors import ModelError, RequestError
+from realizar.sampling import filters
+from realizar.sampling.params import SamplingParams
+from realizar.sampling.penalties import TokenCounts, has_penalties, penalize
+from realizar.sampling.philox import uniform
+
+
+@attrs.frozen
+class SampledToken:
+    """A chosen token and, if asked for, natural log probabilities.
+
+    logprob and top_logprobs are of the model's own distribution: the log-softmax of the logits as they came,
+    before bias, penalties, temperature and filters. top_logprobs: (id, logprob), most probable first.
+    """
+
+    token_id: int
+    logprob: float | None = None
+    top_logprobs: tuple[tuple[int, float], ...] = ()
+
+
+def sample(
+    logits: NDArray[np.float32],
+    params: SamplingParams,
+    counts: TokenCounts,
+    *,
+    position: int,
+    seed: int,
+    eos_token_ids: Sequence[int] = (),
+) -> SampledToken:
+    """Choose the output token at `position` (0 is the first generated) from `logits`, float32 [V], left unchanged.
+
+    Order: logit_bias, penalties, ban of end tokens below min_tokens, then greedy or temperature, top_k, top_p, min_p,
+    draw. Each filter sees the distribution that the one before left, renormalized. The draw inverts the cumulative
+    distribution in rank order (higher logit first, equal ones by lower id) at `uniform(seed, position)`, so nothing
+    but this row, these parameters and the seed decides. Greedy takes the lowest id of equals.
+    Raises ModelError if the logits are NaN, infinite or all minus infinity, RequestError if the request's own bias
+    and bans leave no token.
+    """
+    adjusted = _adjust(logits, params, counts, position, eos_token_ids)
+    best = int(adjusted.argmax())
+    if not math.isfinite(adjusted[best]):
+        raise _not_finite(logits, adjusted)
+    token_id = best if params.temperature == 0 else _draw(adjusted, best, params, uniform(seed, position))
+    if params.logprobs is None:
+        return SampledToken(token_id)
+    return _with_logprobs(logits, token_id, params.logprobs)
+
+
+def _adjust(
+    logits: NDArray[np.float32],
+    params: SamplingParams,
+    counts: TokenCounts,
+    position: int,
+    eos_token_ids: Sequence[int],
+) -> NDArray[np.float32]:
+    """Logits after bias, penalties and bans; the same array if there is nothing to change."""
+    banned = [*eos_token_ids, *params.stop_token_ids] if position < params.min_tokens else []
+    if not (params.logit_bias or banned or has_penalties(params)):
+        return logits
+    logits = logits.copy()
+    for token_id, bias in params.logit_bias.items():
+        if token_id >= logits.shape[0]:
+            raise RequestError(f"logit_bias: found token id {token_id}, expected one below {logits.shape[0]}")
+        logits[token_id] += np.float32(bias)
+    if has_penalties(params):
+        penalize(logits, counts, params)
+    logits[[token_id for token_id in banned if token_id < logits.shape[0]]] = -np.inf
+    return logits
+
+
+def _draw(logits: NDArray[np.float32], best: int, params: SamplingParams, u: float) -> int:
+    """The id at which the filtered cumulative distribution first exceeds `u`."""
+    candidates = filters.top_k(logits, params.top_k) if params.top_k else None
+    row = logits if candidates is None else logits[candidates]
+    # the maximum is taken off before the division, so that no temperature is small enough to overflow
+    values = (row.astype(np.float64) - float(logits[best])) / params.temperature
+    weights = np.exp(values)
+    kept: NDArray[np.int64] | None = None
+    if params.top_p < 1:
+        kept = filters.top_p(values, weights, params.top_p)
+    if params.min_p > 0:
+        heavy = filters.min_p(weights, params.min_p)
+        kept = np.flatnonzero(heavy) if kept is None else kept[heavy[kept]]
+    if kept is not None:
+        values, weights = values[kept], weights[kept]
+        candidates = kept if candidates is None else candidates[kept]
+    chosen = _invert(values, weights, u)
+    return chosen if candidates is None else int(candidates[chosen])
+
+
+def _invert(values: NDArray[np.float64], weights: NDArray[np.float64], u: float) -> int:
+    target = u * float(weights.sum())
+    ids, cumulative = filters.head(values, weights, target)
+    rank = int(np.searchsorted(cumulative, target, side="right"))
+    # the two sums round differently: a target past the end belongs to the last token that has weight
+    return int(ids[min(rank, int(np.searchsorted(cumulative, cumulative[-1], side="left")))])
+
+
+def _with_logprobs(logits: NDArray[np.float32], token_id: int, num_alternatives: int) -> SampledToken:
+    values = logits.astype(np.float64)
+    highest = values.max()
+    if not math.isfinite(highest):
+        raise _not_finite(logits, logits)
+    logprobs = values - (highest + math.log(float(np.exp(values - highest).sum())))
+    top = filters.top_k(logits, num_alternatives) if num_alternatives else ()
+    return SampledToken(token_id, float(logprobs[token_id]), tuple((int(i), float(logprobs[i])) for i in top))
+
+
+def _not_finite(logits: NDArray[np.float32], adjusted: NDArray[np.float32]) -> Exception:
+    """The error for a row without a finite maximum."""
+    bad = np.flatnonzero(np.isnan(logits) | np.isposinf(logits))
+    if bad.size:
+        return ModelError(
+            f"logits: found {logits[bad[0]]} at token id {bad[0]} ({bad.size} of {logits.size} are not finite), "
+            f"expected numbers; the model file may be damaged or the backend wrong: try --backend numpy"
+        )
+    if np.isneginf(logits).all():
+        return ModelError(f"logits: all {logits.size} are minus infinity, expected at least one number")
+    worst = adjusted.max()
+    return RequestError(
+        f"logit_bias, penalties and banned end tokens leave {worst} as the highest logit, expected a number; "
+        f"weaken them or lower min_tokens"
+    )

@@ -1,0 +1,140 @@
+"""Every check of the project, each in an environment of its own. `nox` runs the default list; `nox -s NAME` one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.sessions = [
+    "tests", "conformance", "whole", "third_party", "extras", "coverage", "lint", "types", "build",
+]  # fmt: skip
+nox.options.reuse_existing_virtualenvs = True
+
+ROOT = Path(__file__).parent
+PLUGINS = {path.name: path.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/*")) if path.is_dir()}
+"""Word -> folder."""
+EVERYTHING = ["./core[testing]", *(f"./{folder}" for folder in PLUGINS.values()), ".[all]"]
+PACKAGES = ["realizar", *(f"realizar_{word}" for word in PLUGINS)]
+
+
+def _pytest(session: nox.Session, *args: str) -> None:
+    """Run pytest under coverage; the data of all sessions is joined by `coverage`."""
+    data = ROOT / ".coverage-data"
+    data.mkdir(exist_ok=True)
+    session.run(
+        "coverage", "run", f"--data-file={data / session.name.replace('(', '-').rstrip(')')}",
+        f"--source={','.join(PACKAGES)}", "-m", "pytest", *args, *session.posargs,
+    )  # fmt: skip
+
+
+@nox.session
+def dev(session: nox.Session) -> None:
+    """An editable environment with everything, in .venv."""
+    session.run("python", "-m", "venv", ".venv", external=True)
+    editable = [arg for target in ["./core[testing]", *(f"./{f}" for f in PLUGINS.values())] for arg in ("-e", target)]
+    session.run(".venv/bin/python", "-m", "pip", "install", "-q", *editable, "-e", ".[all]", external=True)
+
+
+@nox.session
+@nox.parametrize("word", ["core", *PLUGINS], ids=["core", *PLUGINS])
+def tests(session: nox.Session, word: str) -> None:
+    """Unit tests with only core and that plugin installed, so that an undeclared dependency fails."""
+    folder = Path("core") if word == "core" else PLUGINS[word]
+    plugin = [] if word == "core" else [f"./{folder}"]
+    session.install("coverage", "./core[testing]", *plugin)
+    _pytest(session, f"{folder}/tests", "--ignore-glob=*/test_conformance.py")
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """The kit of `realizar.testing` on our own plugins."""
+    session.install("coverage", *EVERYTHING)
+    _pytest(session, *(str(path) for path in sorted(ROOT.glob("**/tests/test_conformance.py"))))
+
+
+@nox.session
+def whole(session: nox.Session) -> None:
+    """Tests across distributions: the command line, the README, the layering, the real model."""
+    session.install("coverage", *EVERYTHING)
+    _pytest(session, "tests", "--ignore=tests/oracles", "--ignore=tests/third_party")
+
+
+@nox.session
+def third_party(session: nox.Session) -> None:
+    """Three distributions of strangers: listed, run and conforming."""
+    session.install(*EVERYTHING)
+    session.install(
+        *(f"./{path.parent.relative_to(ROOT)}" for path in sorted(ROOT.glob("tests/third_party/*/pyproject.toml")))
+    )
+    session.run("realizar", "--list-plugins")
+    session.run("pytest", "tests/third_party", *session.posargs)
+
+
+@nox.session
+def extras(session: nox.Session) -> None:
+    """The promised user command, from a wheelhouse."""
+    wheelhouse = ROOT / "dist" / "wheelhouse"
+    shutil.rmtree(wheelhouse, ignore_errors=True)
+    session.run(
+        "pip", "wheel", "-q", "--no-deps", "-w", str(wheelhouse), "./core", *(f"./{f}" for f in PLUGINS.values()), "."
+    )
+    session.install("--find-links", str(wheelhouse), "realizar[gguf,bpe,numba]", "pytest")
+    session.run("pytest", "tests/test_wheels.py", env={"REALIZAR_WHEELHOUSE": str(wheelhouse)})
+    session.run("realizar", "--list-plugins", "--strict")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Join the coverage of the sessions before and require 90 % of lines."""
+    session.install("coverage")
+    session.run("coverage", "combine", "--keep", "-q", ".coverage-data", "--data-file=.coverage")
+    session.run("coverage", "report", "--data-file=.coverage")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, complexity and formatting."""
+    session.install("ruff>=0.14")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy --strict on core."""
+    session.install("mypy>=1.18", "./core[testing]")
+    session.run("mypy")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Source distributions and wheels of everything, in dist/."""
+    session.install("build")
+    for folder in ["core", *PLUGINS.values(), "."]:
+        session.run("python", "-m", "build", "-o", "dist", str(folder), silent=True)
+
+
+@nox.session
+def oracles(session: nox.Session) -> None:
+    """Comparisons with torch, transformers, gguf, tokenizers and llama.cpp's vectors."""
+    session.install(*EVERYTHING, "torch==2.13.0", "transformers", "tokenizers", "gguf")
+    sources = ROOT / ".nox" / "llama_cpp"
+    if not sources.exists():
+        session.run(
+            "pip", "download", "-q", "--no-deps", "--no-binary", "llama-cpp-python", "llama-cpp-python==0.3.36",
+            "-d", str(sources),
+        )  # fmt: skip
+        shutil.unpack_archive(next(sources.glob("*.tar.gz")), sources)
+    models = next(sources.glob("*/vendor/llama.cpp/models"))
+    session.run("pytest", "tests/oracles", *session.posargs, env={"REALIZAR_LLAMA_CPP_MODELS": str(models)})
+
+
+@nox.session
+@nox.parametrize("target", ["gguf", "sampling", "scheduling"], ids=["gguf", "sampling", "scheduling"])
+def mutants(session: nox.Session, target: str) -> None:
+    """Plant small bugs in parsers, sampling and scheduling; the tests must notice at least 80 % of them."""
+    session.install("./core[testing]", "./plugins/formats/gguf", "mutmut==3.8.1")
+    session.run("python", "tests/mutants.py", target, *session.posargs)
