@@ -109,7 +109,8 @@ class TokenizerSpec:
 class ModelFile:
     """An open model file: the header is read, the tensors are not.
 
-    config and tokenizer are None where the file has none (a vocabulary-only file, a tensor dump).
+    config and tokenizer are None where the file has none (a vocabulary-only file, a tensor dump); no_config then
+    says what is missing.
     metadata: the file's own keys and values, for `inspect`.
     """
 
@@ -119,6 +120,7 @@ class ModelFile:
     tensors: Mapping[str, LazyTensor]
     tokenizer: TokenizerSpec | None
     metadata: Mapping[str, object]
+    no_config: str = ""
     _close: Callable[[], None] = attrs.field(default=lambda: None, repr=False)
 
     def close(self) -> None:

@@ -1,17 +1,29 @@
-"""Progress bars on standard error, shown only where somebody looks."""
+"""Tables, and progress bars that are shown only where somebody looks."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from realizar.progress import Progress as ProgressCallback
 from realizar.progress import silent
 
 stderr = Console(stderr=True)
+
+
+def print_table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Columns on standard output; one line a row unless a terminal is too narrow."""
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(markup=False, highlight=False)
+    console.print(table, width=None if console.is_terminal else 240)
 
 
 @contextlib.contextmanager

@@ -74,7 +74,7 @@ def _runs(file: ModelFile) -> dict[str, str]:
 
     def graph() -> str:
         if file.config is None:
-            raise RealizarError("the file has no model configuration")
+            raise RealizarError(file.no_config or "the file has no model configuration")
         return f"{len(build_graph(file.config, file.tensors).blocks)} blocks"
 
     def tokenizer() -> str:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from realizar import store
-from realizar.cli.display import progress_bars
+from realizar.cli.display import print_table, progress_bars
 
 
 @click.command("pull")
@@ -22,14 +20,14 @@ def pull_command(name: str) -> None:
 @click.command("list")
 def list_command() -> None:
     """List the known models and which of them are here."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("NAME", "STATUS", "SIZE", "FROM", "DESCRIPTION"):
-        table.add_column(title)
-    for stored in store.list_models():
-        alias = stored.alias
-        origin = f"{alias.wheel.distribution} {alias.wheel.version}"
-        table.add_row(alias.name, stored.status, f"{alias.size / 1e6:.0f} MB", origin, alias.description)
-    Console(markup=False, highlight=False).print(table)
+    rows = [
+        (
+            stored.alias.name, stored.status, f"{stored.alias.size / 1e6:.0f} MB",
+            f"{stored.alias.wheel.distribution} {stored.alias.wheel.version}", stored.alias.description,
+        )
+        for stored in store.list_models()
+    ]  # fmt: skip
+    print_table(("NAME", "STATUS", "SIZE", "FROM", "DESCRIPTION"), rows)
 
 
 @click.command("rm")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from realizar.cli.display import print_table
 from realizar.errors import RealizarError
 from realizar.hookspecs import API
 from realizar.plugins import Record, host
@@ -55,11 +54,10 @@ def _row(record: Record, chosen: str | None) -> dict[str, object]:
 
 
 def _print_table(records: list[Record], chosen: str | None) -> None:
-    table = Table(box=None, pad_edge=False)
-    for title in ("NAME", "KIND", "DISTRIBUTION", "STATUS", "DETAIL"):
-        table.add_column(title, overflow="fold")
-    for record in records:
-        detail = f"{record.detail} (chosen)" if _is_chosen(record, chosen) else record.detail
-        table.add_row(record.name, record.kind, f"{record.distribution} {record.version}", record.status, detail)
-    console = Console(markup=False, highlight=False)
-    console.print(table, width=None if console.is_terminal else 200)
+    def detail(record: Record) -> str:
+        return f"{record.detail} (chosen)" if _is_chosen(record, chosen) else record.detail
+
+    print_table(
+        ("NAME", "KIND", "DISTRIBUTION", "STATUS", "DETAIL"),
+        ((r.name, r.kind, f"{r.distribution} {r.version}", r.status, detail(r)) for r in records),
+    )

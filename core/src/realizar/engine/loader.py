@@ -52,7 +52,7 @@ def load_model(
     file = open_named(model, model_format=model_format, progress=progress)
     start = time.perf_counter_ns()
     if file.config is None:
-        raise ModelError(f"{file.path}: the file has no model configuration; it cannot be run (a vocabulary only?)")
+        raise ModelError(f"{file.path}: cannot be run, {file.no_config or 'the file has no model configuration'}")
     if file.config.unknown:
         log.info("%s: keys that are not used: %s", file.path.name, ", ".join(file.config.unknown))
     graph = build_graph(file.config, file.tensors)

@@ -1,0 +1,1 @@
+"""GGUF model files for realizar: `reader.read_gguf` opens one, `writer.write_gguf` makes one."""

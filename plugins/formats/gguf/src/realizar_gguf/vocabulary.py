@@ -1,0 +1,119 @@
+"""The tokenizer's keys as a TokenizerSpec. Source: GGUF specification, "Tokenizer"; llama.cpp `src/llama-vocab.cpp`.
+
+What a file leaves out is filled in as llama.cpp does, by kind of vocabulary:
+
+| model     | add_bos | add_eos | add_space_prefix | bos, eos, unk, pad  |
+|-----------|---------|---------|------------------|---------------------|
+| spm       | yes     | no      | yes              | 1, 2, 0, -          |
+| unigram   | no      | yes     | no               | -, 1, 2, 0          |
+| wordpiece | yes     | no      | no               | 101, -, 100, 0      |
+| bpe       | by pre  | no      | no               | none                |
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from realizar.errors import FormatError
+from realizar.model import TokenizerSpec
+from realizar_gguf.arrays import LazyArray
+from realizar_gguf.metadata import Metadata, ValueType
+
+MODELS = {"gpt2": "bpe", "llama": "spm", "t5": "unigram", "bert": "wordpiece"}
+
+BOS_BY_PRE = frozenset(
+    "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano tekken chameleon".split()
+)
+"""Pre-tokenizers of byte-level vocabularies that begin a text with BOS."""
+
+
+@attrs.frozen
+class _Defaults:
+    add_bos: bool = False
+    add_eos: bool = False
+    add_space_prefix: bool = False
+    bos: int | None = None
+    eos: int | None = None
+    unk: int | None = None
+    pad: int | None = None
+
+
+_DEFAULTS = {
+    "spm": _Defaults(add_bos=True, add_space_prefix=True, bos=1, eos=2, unk=0),
+    "unigram": _Defaults(add_eos=True, eos=1, unk=2, pad=0),
+    "wordpiece": _Defaults(add_bos=True, bos=101, unk=100, pad=0),
+}
+
+
+def read_tokenizer(metadata: Metadata) -> TokenizerSpec | None:
+    """The tokenizer's specification, or None if the file has no vocabulary."""
+    model = metadata.string("tokenizer.ggml.model")
+    if model in (None, "none", "no_vocab"):
+        return None
+    assert model is not None
+    tokens = metadata.array("tokenizer.ggml.tokens", ValueType.STRING)
+    if tokens is None:
+        raise metadata.error("tokenizer.ggml.model", "the key tokenizer.ggml.tokens beside it")
+    model = MODELS.get(model, model)
+    pre = metadata.string("tokenizer.ggml.pre")
+    defaults = _DEFAULTS.get(model, _Defaults(add_bos=model == "bpe" and pre in BOS_BY_PRE))
+    ids = _SpecialIds(metadata, len(tokens))
+    return TokenizerSpec(
+        model=model,
+        tokens=tokens,  # type: ignore[arg-type]
+        source=metadata.file,
+        pre=pre,
+        token_types=_per_token(metadata, "tokenizer.ggml.token_type", ValueType.INT32, len(tokens)),  # type: ignore[arg-type]
+        merges=metadata.array("tokenizer.ggml.merges", ValueType.STRING),  # type: ignore[arg-type]
+        scores=_per_token(metadata, "tokenizer.ggml.scores", ValueType.FLOAT32, len(tokens)),  # type: ignore[arg-type]
+        bos_token_id=ids.get("bos", defaults.bos),
+        eos_token_ids=ids.ends(defaults.eos),
+        unk_token_id=ids.get("unknown", defaults.unk),
+        pad_token_id=ids.get("padding", defaults.pad),
+        add_bos_token=_flag(metadata, "add_bos_token", defaults.add_bos),
+        add_eos_token=_flag(metadata, "add_eos_token", defaults.add_eos),
+        add_space_prefix=_flag(metadata, "add_space_prefix", defaults.add_space_prefix),
+        chat_template=metadata.string("tokenizer.chat_template"),
+        named_chat_templates=_named_templates(metadata),
+    )
+
+
+@attrs.frozen
+class _SpecialIds:
+    metadata: Metadata
+    num_tokens: int
+
+    def get(self, name: str, default: int | None = None) -> int | None:
+        """The id under tokenizer.ggml.NAME_token_id, inside the vocabulary; a default outside it is dropped."""
+        found = self.metadata.integer(f"tokenizer.ggml.{name}_token_id", 0, self.num_tokens - 1)
+        if found is None and default is not None and default < self.num_tokens:
+            return default
+        return found
+
+    def ends(self, default: int | None) -> tuple[int, ...]:
+        """End of sequence, of turn, of message: each once, in this order."""
+        found = (self.get("eos", default), self.get("eot"), self.get("eom"))
+        return tuple(dict.fromkeys(token_id for token_id in found if token_id is not None))
+
+
+def _flag(metadata: Metadata, name: str, default: bool) -> bool:
+    value = metadata.boolean(f"tokenizer.ggml.{name}")
+    return default if value is None else value
+
+
+def _per_token(metadata: Metadata, key: str, type_: ValueType, num_tokens: int) -> LazyArray[object] | None:
+    values = metadata.array(key, type_)
+    if values is not None and len(values) != num_tokens:
+        raise _length_error(metadata, key, len(values), num_tokens)
+    return values
+
+
+def _length_error(metadata: Metadata, key: str, found: int, num_tokens: int) -> FormatError:
+    return metadata.error(key, f"{num_tokens} elements, one for each token, not {found}")
+
+
+def _named_templates(metadata: Metadata) -> dict[str, str]:
+    """Templates under tokenizer.chat_template.NAME."""
+    prefix = "tokenizer.chat_template."
+    templates = {key.removeprefix(prefix): metadata.string(key) for key in metadata if key.startswith(prefix)}
+    return {name: text for name, text in templates.items() if text is not None}

@@ -1,0 +1,89 @@
+"""Tokenizer keys become a TokenizerSpec, with llama.cpp's defaults for what is left out."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from realizar.model import TokenizerSpec
+from realizar_gguf.reader import read_gguf
+
+BYTES = runpy.run_path(str(Path(__file__).with_name("make_hostile.py")))
+gguf, key, array, id_key = BYTES["gguf"], BYTES["key"], BYTES["array"], BYTES["id_key"]
+I32, F32, BOOL, STRING = BYTES["I32"], BYTES["F32"], BYTES["BOOL"], BYTES["STRING"]
+
+
+def spec_of(directory: Path, *keys: bytes) -> TokenizerSpec | None:
+    path = directory / "vocabulary.gguf"
+    path.write_bytes(gguf(list(keys)))
+    return read_gguf(path).tokenizer
+
+
+def vocabulary(directory: Path, model: str, *keys: bytes, size: int = 200) -> TokenizerSpec:
+    tokens = array("tokenizer.ggml.tokens", STRING, [f"t{i}" for i in range(size)])
+    spec = spec_of(directory, key("tokenizer.ggml.model", STRING, model), tokens, *keys)
+    assert spec is not None
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "flags", "ids"),
+    [
+        ("gpt2", "bpe", (False, False, False), (None, (), None, None)),
+        ("llama", "spm", (True, False, True), (1, (2,), 0, None)),
+        ("t5", "unigram", (False, True, False), (None, (1,), 2, 0)),
+        ("bert", "wordpiece", (True, False, False), (101, (), 100, 0)),
+        ("rwkv", "rwkv", (False, False, False), (None, (), None, None)),
+    ],
+)
+def test_defaults(model: str, name: str, flags: tuple[bool, ...], ids: tuple[object, ...], tmp_path: Path) -> None:
+    spec = vocabulary(tmp_path, model)
+    assert spec.model == name
+    assert (spec.add_bos_token, spec.add_eos_token, spec.add_space_prefix) == flags
+    assert (spec.bos_token_id, spec.eos_token_ids, spec.unk_token_id, spec.pad_token_id) == ids
+    assert spec.source == "vocabulary.gguf"
+    assert spec.pre is None and spec.merges is None and spec.scores is None and spec.token_types is None
+
+
+@pytest.mark.parametrize(("pre", "add_bos"), [("llama-bpe", True), ("tekken", True), ("qwen2", False)])
+def test_byte_level_bos_follows_the_pre_tokenizer(pre: str, add_bos: bool, tmp_path: Path) -> None:
+    spec = vocabulary(tmp_path, "gpt2", key("tokenizer.ggml.pre", STRING, pre))
+    assert (spec.pre, spec.add_bos_token) == (pre, add_bos)
+
+
+def test_a_default_id_outside_the_vocabulary_is_dropped(tmp_path: Path) -> None:
+    assert vocabulary(tmp_path, "bert", size=50).bos_token_id is None
+
+
+def test_everything_the_file_says(tmp_path: Path) -> None:
+    spec = vocabulary(
+        tmp_path,
+        "llama",
+        array("tokenizer.ggml.token_type", I32, [1, 3, 6]),
+        array("tokenizer.ggml.scores", F32, [0.0, -1.5, -2.0]),
+        array("tokenizer.ggml.merges", STRING, ["a b"]),
+        id_key("bos", 0), id_key("eos", 1), id_key("eot", 2), id_key("eom", 1),
+        id_key("unknown", 2), id_key("padding", 2),
+        key("tokenizer.ggml.add_bos_token", BOOL, False),
+        key("tokenizer.ggml.add_eos_token", BOOL, True),
+        key("tokenizer.ggml.add_space_prefix", BOOL, False),
+        key("tokenizer.chat_template", STRING, "{{ x }}"),
+        key("tokenizer.chat_template.tool_use", STRING, "{{ y }}"),
+        size=3,
+    )  # fmt: skip
+    assert spec == TokenizerSpec(
+        model="spm", tokens=["t0", "t1", "t2"], source="vocabulary.gguf", token_types=[1, 3, 6], merges=["a b"],
+        scores=[0.0, -1.5, -2.0], bos_token_id=0, eos_token_ids=(1, 2), unk_token_id=2, pad_token_id=2,
+        add_bos_token=False, add_eos_token=True, add_space_prefix=False, chat_template="{{ x }}",
+        named_chat_templates={"tool_use": "{{ y }}"},
+    )  # fmt: skip
+    assert spec.token_types is not None
+    assert all(type(kind) is int for kind in spec.token_types)
+
+
+@pytest.mark.parametrize("model", ["none", "no_vocab"])
+def test_no_vocabulary(model: str, tmp_path: Path) -> None:
+    assert spec_of(tmp_path, key("tokenizer.ggml.model", STRING, model)) is None
+    assert spec_of(tmp_path) is None
