@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from realizar.errors import RequestError, TemplateError
-from realizar.model import TokenizerSpec
+from realizar.errors import RequestError
 from realizar.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -34,21 +33,17 @@ class PromptEncoder:
         """
         if isinstance(prompt, str):
             return self._tokenizer.encode(prompt, parse_special=True)
-        if prompt and all(isinstance(item, dict) for item in prompt):
+        if len(prompt) and all(isinstance(item, dict) for item in prompt):
             return self._encode_messages(prompt)  # type: ignore[arg-type]
         return self._check_ids(prompt)  # type: ignore[arg-type]
 
     def _encode_messages(self, messages: Sequence[Message]) -> list[int]:
-        from realizar.chat import encode_segments
+        # Imported here because jinja2 is not needed to continue a text.
+        from realizar.chat import ChatTemplate, encode_segments
 
-        return encode_segments(self._tokenizer, self.template.render_segments(messages, add_generation_prompt=True))
-
-    @property
-    def template(self) -> ChatTemplate:
-        """The model's chat template, compiled on first use."""
         if self._template is None:
-            self._template = chat_template(self._tokenizer.spec)
-        return self._template
+            self._template = ChatTemplate.from_spec(self._tokenizer.spec)
+        return encode_segments(self._tokenizer, self._template.render_segments(messages, add_generation_prompt=True))
 
     def _check_ids(self, ids: Sequence[int]) -> list[int]:
         last = self._vocab_size - 1
@@ -56,12 +51,3 @@ class PromptEncoder:
             if not isinstance(token_id, Integral) or not 0 <= token_id <= last:
                 raise RequestError(f"prompt: {token_id!r} is not a token id; this model has 0 to {last}")
         return [int(token_id) for token_id in ids]
-
-
-def chat_template(spec: TokenizerSpec) -> ChatTemplate:
-    """The chat template of a tokenizer; raises TemplateError with the remedy if the file has none."""
-    from realizar.chat import ChatTemplate
-
-    if spec.chat_template is None:
-        raise TemplateError(f"{spec.source} has no chat template; use --raw, or generate() with a prompt you write")
-    return ChatTemplate.of(spec)

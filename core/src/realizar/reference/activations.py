@@ -29,7 +29,8 @@ def gelu(x: Real) -> Real:
 
 def gelu_tanh(x: Real) -> Real:
     """The tanh approximation of gelu, same source, section 2."""
-    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    result: Real = 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return result
 
 
 def mish(x: Real) -> Real:

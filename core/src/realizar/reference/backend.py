@@ -56,7 +56,7 @@ class NumpyBackend(Backend):
     @kernel("rms_norm")
     def rms_norm(self, x: Real, weight: Real, *, eps: float, out: Real) -> None:
         """Root mean square norm over groups of len(weight) columns. Source: Zhang & Sennrich 2019, arXiv:1910.07467."""
-        groups = x.reshape(len(x), -1, len(weight))
+        groups = x.reshape(len(x), x.shape[1] // len(weight), len(weight))  # a step may want no rows at all
         mean_square = np.mean(np.square(groups), axis=-1, keepdims=True)
         out[:] = (groups / np.sqrt(mean_square + self.real(eps)) * weight).reshape(x.shape)
 
