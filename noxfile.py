@@ -9,7 +9,7 @@ import nox
 
 nox.needs_version = ">=2025.5"
 nox.options.sessions = [
-    "tests", "conformance", "whole", "third_party", "extras", "coverage", "lint", "types", "build",
+    "lint", "types", "dev", "tests", "conformance", "third_party", "extras", "coverage", "build",
 ]  # fmt: skip
 nox.options.reuse_existing_virtualenvs = True
 
@@ -32,19 +32,25 @@ def _pytest(session: nox.Session, *args: str) -> None:
 
 @nox.session
 def dev(session: nox.Session) -> None:
-    """An editable environment with everything, in .venv."""
-    session.run("python", "-m", "venv", ".venv", external=True)
-    editable = [arg for target in ["./core[testing]", *(f"./{f}" for f in PLUGINS.values())] for arg in ("-e", target)]
-    session.run(".venv/bin/python", "-m", "pip", "install", "-q", *editable, "-e", ".[all]", external=True)
+    """An editable environment with everything, in .nox/dev."""
+    editable = ["./core[testing]", *(f"./{folder}" for folder in PLUGINS.values()), ".[all]"]
+    session.install(*(arg for target in editable for arg in ("-e", target)))
+    session.run("realizar", "--list-plugins", "--strict")
 
 
 @nox.session
-@nox.parametrize("word", ["core", *PLUGINS], ids=["core", *PLUGINS])
+@nox.parametrize("word", ["core", *PLUGINS, "all"], ids=["core", *PLUGINS, "all"])
 def tests(session: nox.Session, word: str) -> None:
-    """Unit tests with only core and that plugin installed, so that an undeclared dependency fails."""
+    """Tests of one distribution with only core and it installed, so that an undeclared dependency fails.
+
+    The word "all" installs everything and runs the tests across distributions: the README, the layering, the model.
+    """
+    if word == "all":
+        session.install("coverage", *EVERYTHING)
+        _pytest(session, "tests", "--ignore=tests/oracles", "--ignore=tests/third_party")
+        return
     folder = Path("core") if word == "core" else PLUGINS[word]
-    plugin = [] if word == "core" else [f"./{folder}"]
-    session.install("coverage", "./core[testing]", *plugin)
+    session.install("coverage", *([] if word == "core" else [f"./{folder}"]), "./core[testing]")
     _pytest(session, f"{folder}/tests", "--ignore-glob=*/test_conformance.py")
 
 
@@ -53,13 +59,6 @@ def conformance(session: nox.Session) -> None:
     """The kit of `realizar.testing` on our own plugins."""
     session.install("coverage", *EVERYTHING)
     _pytest(session, *(str(path) for path in sorted(ROOT.glob("**/tests/test_conformance.py"))))
-
-
-@nox.session
-def whole(session: nox.Session) -> None:
-    """Tests across distributions: the command line, the README, the layering, the real model."""
-    session.install("coverage", *EVERYTHING)
-    _pytest(session, "tests", "--ignore=tests/oracles", "--ignore=tests/third_party")
 
 
 @nox.session

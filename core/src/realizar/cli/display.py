@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
@@ -22,8 +23,8 @@ def print_table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(markup=False, highlight=False)
-    console.print(table, width=None if console.is_terminal else 240)
+    width = None if sys.stdout.isatty() else 240
+    Console(markup=False, highlight=False, width=width).print(table)
 
 
 @contextlib.contextmanager

@@ -75,4 +75,8 @@ def main() -> None:
         # The reader went away; nothing is left to say, and the interpreter must not try to flush.
         sys.stdout = None
         code = 1
+    except (OSError, UnicodeError) as error:
+        # A text that is not UTF-8, a trace file in a folder that is not there: the user's to mend.
+        click.echo(f"error: {error}", err=True)
+        code = 1
     sys.exit(code or 0)
