@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from realizar.errors import ModelError
-from realizar.ops import STEP_INPUTS, op
+from realizar.ops import ACTIVATIONS, STEP_INPUTS, op
 
 
 @attrs.frozen
@@ -83,6 +83,8 @@ class Graph:
             raise ModelError(f"{where}: takes {', '.join(spec.inputs)}; found {', '.join(node.inputs)}")
         if set(node.attrs) != set(spec.attributes):
             raise ModelError(f"{where}: needs attributes {spec.attributes}; found {tuple(node.attrs)}")
+        if node.attrs.get("kind", ACTIVATIONS[0]) not in ACTIVATIONS:
+            raise ModelError(f"{where}: unknown activation {node.attrs['kind']!r}; known: {', '.join(ACTIVATIONS)}")
         for name in node.inputs:
             if name not in self.values and name not in block.weights and name not in STEP_INPUTS:
                 raise ModelError(f"{where}: input {name!r} is neither a value, a weight nor a step array")

@@ -132,19 +132,18 @@ class Host:
         _reject_unknown_hooks(module)
         self._manager.register(module, name=f"{source.distribution}:{source.name}")
         try:
-            records = [
-                self._record(source, kind, contribution)
-                for hook, (kind, cls) in KINDS.items()
-                for contribution in _call(module, hook, cls)
-            ]
+            records: list[Record] = []
+            for hook, (kind, cls) in KINDS.items():
+                for contribution in _call(module, hook, cls):
+                    records.append(self._record(source, kind, contribution, [*self.records, *records]))
         except BaseException:
             self._manager.unregister(module)
             raise
         self.records += records
 
-    def _record(self, source: Source, kind: str, contribution: Any) -> Record:
+    def _record(self, source: Source, kind: str, contribution: Any, earlier: list[Record]) -> Record:
         status, detail, score, trace = "ok", "", 0, ""
-        taken = next((r for r in self.records if (r.kind, r.name) == (kind, contribution.name)), None)
+        taken = next((r for r in earlier if (r.kind, r.name) == (kind, contribution.name)), None)
         if taken is not None:
             status, detail = "refused", f"the name is taken by {taken.distribution} {taken.version}"
         elif kind == "backend":

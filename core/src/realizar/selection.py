@@ -121,10 +121,11 @@ def _best(records: list[Record], score: Callable[[Record], int], kind: str) -> R
     for record in records:
         try:
             points = score(record)
+            can = points > 0
         except Exception as error:
-            log.warning("%s %r from %s is passed over: %s", kind, record.name, record.distribution, error)
+            log.warning("%s %r from %s is passed over: %r", kind, record.name, record.distribution, error)
             continue
-        if points > 0:
+        if can:
             scored.append(((-points, -record.contribution.priority, record.name), record))
     scored.sort(key=lambda pair: pair[0])
     if len(scored) > 1 and scored[0][0][:2] == scored[1][0][:2]:
