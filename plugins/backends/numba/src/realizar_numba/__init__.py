@@ -1,0 +1,1 @@
+"""CPU backend for realizar: explicit SIMD in Numba."""

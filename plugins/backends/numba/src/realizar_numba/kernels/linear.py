@@ -1,0 +1,262 @@
+"""Linear layers: 16 rows of weights times one token or eight, and the phases around them.
+
+A token's sum runs over the columns in the same order in both widths, so a batch of one and a batch of many
+give the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from realizar_numba.activations import BLOCK_NBYTES, BLOCK_SIZE, LANES, Activations, lane_address
+from realizar_numba.memory import Matrix
+from realizar_numba.program import Program
+from realizar_numba.records import fill, reader, record
+from realizar_numba.simd.dot import DOTS
+from realizar_numba.simd.floating import add
+from realizar_numba.simd.jit import compiled, whole
+from realizar_numba.simd.memory import load_f32x16, load_first_f32, load_i64, store, store_first_f32
+from realizar_numba.simd.sync import call_address
+from realizar_numba.simd.types import f32x16, get, registers
+from realizar_numba.weights.packed import PackedWeight
+from realizar_numba.weights.packing import ROWS
+from realizar_numba.weights.registry import FLOAT_LAYOUTS, INTEGER_LAYOUTS
+
+WEIGHT = record("data", "rows", "columns", "group_nbytes", "bias")
+"""A packed matrix and its bias (or 0)."""
+
+PART = record(
+    "weight", "kernel", "units", "groups_per_unit", "out", "out_stride", "accumulate",
+    "epilogue", "epilogue_arguments", "second_epilogue", "second_arguments",
+)  # fmt: skip
+"""One matrix of a phase: rows in `units` of whole groups; epilogues run over the units a thread has just made."""
+
+LINEAR = record("num_rows", "x", "x_stride", "private_nbytes", "parts", "num_parts")
+"""Several matrices over one input. private_nbytes: distance of the threads' own copies of a lone token, or 0."""
+
+_PART_NBYTES = PART.itemsize
+_read_weight, _read_part, _read_linear = reader(WEIGHT), reader(PART), reader(LINEAR)
+
+_CHUNK_NBYTES = 384 * 1024
+"""Activations that stay in L2 while the weights of a thread pass by."""
+
+_WIDE = 4
+"""From this many tokens on, a tile of eight is cheaper than one at a time."""
+
+
+def _build_finish(lanes: int) -> Any:
+    """What happens to a tile's sums: plus bias, plus what is there, stored; for the first `count` tokens."""
+
+    @compiled
+    def finish(sums, count, bias, accumulate, valid_rows, out, out_stride):
+        for t in range(lanes):
+            if t < count:
+                value, address = get(sums, t), out + t * out_stride
+                if valid_rows >= 16:
+                    if bias != 0:
+                        value = add(value, load_f32x16(bias))
+                    if accumulate:
+                        value = add(load_f32x16(address), value)
+                    store(address, value)
+                else:
+                    if bias != 0:
+                        value = add(value, load_first_f32(bias, valid_rows))
+                    if accumulate:
+                        value = add(load_first_f32(address, valid_rows), value)
+                    store_first_f32(address, value, valid_rows)
+
+    return finish
+
+
+def _build_tiles(isa: str, type_name: str) -> tuple[Any, Any]:
+    """The tiles of one and of eight tokens, of one signature: tile(weights, x, x_stride, token, columns, sums)."""
+    if type_name in FLOAT_LAYOUTS:
+        return tuple(_float_tile(FLOAT_LAYOUTS[type_name].build_tile(lanes)) for lanes in (1, LANES))
+    return tuple(_integer_tile(INTEGER_LAYOUTS[type_name].build_tile(lanes, DOTS[isa])) for lanes in (1, LANES))
+
+
+def _float_tile(tile: Any) -> Any:
+    @compiled
+    def from_rows(weights, x, x_stride, token, columns, sums):
+        tile(weights, x + token * x_stride, x_stride, columns, sums)
+
+    return from_rows
+
+
+def _integer_tile(tile: Any) -> Any:
+    @compiled
+    def from_activations(weights, x, x_stride, token, columns, sums):
+        tile(weights, lane_address(x, token, columns // BLOCK_SIZE), columns, sums)
+
+    return from_activations
+
+
+def build_rows(isa: str, type_name: str) -> Callable[..., Any]:
+    """The matrix kernel of a weight type: groups first_group..last_group times tokens first..last.
+
+    Adds to (or writes) out + token * out_stride + 4 * row. x: quantized activations from token 0, or float rows.
+    """
+    tile_1, tile_8 = _build_tiles(isa, type_name)
+    # A tile of eight reads float rows of tokens that do not exist; quantized activations come in whole tiles.
+    wide_from = LANES if type_name in FLOAT_LAYOUTS else _WIDE
+    new_sums_1, new_sums_8 = registers(f32x16, 1), registers(f32x16, LANES)
+    finish_1, finish_8 = _build_finish(1), _build_finish(LANES)
+
+    @whole
+    def rows(weight, first_group, last_group, first, last, x, x_stride, out, out_stride, accumulate):
+        w = _read_weight(weight)
+        chunk = max(1, _CHUNK_NBYTES // (w.columns // BLOCK_SIZE * BLOCK_NBYTES + 1)) * LANES
+        for start in range(first, last, chunk):
+            stop = min(start + chunk, last)
+            for g in range(first_group, last_group):
+                weights, valid_rows = w.data + g * w.group_nbytes, w.rows - 16 * g
+                bias = w.bias + 64 * g if w.bias != 0 else 0
+                token = start
+                while token + wide_from <= stop:
+                    sums = new_sums_8()
+                    tile_8(weights, x, x_stride, token, w.columns, sums)
+                    address = out + token * out_stride + 64 * g
+                    finish_8(sums, stop - token, bias, accumulate, valid_rows, address, out_stride)
+                    token += LANES
+                while token < stop:
+                    one = new_sums_1()
+                    tile_1(weights, x, x_stride, token, w.columns, one)
+                    address = out + token * out_stride + 64 * g
+                    finish_1(one, 1, bias, accumulate, valid_rows, address, out_stride)
+                    token += 1
+
+    return rows
+
+
+def build_linear() -> Callable[..., Any]:
+    """The phase of LINEAR: the units of all parts, in order, cut into one range for each thread."""
+
+    @whole
+    def linear(thread, num_threads, arguments):
+        a = _read_linear(arguments)
+        num_rows = load_i64(a.num_rows)
+        x = a.x + thread * a.private_nbytes if num_rows == 1 else a.x
+        total = 0
+        for i in range(a.num_parts):
+            total += _read_part(a.parts + i * _PART_NBYTES).units
+        first, last = total * thread // num_threads, total * (thread + 1) // num_threads
+        for i in range(a.num_parts):
+            part = _read_part(a.parts + i * _PART_NBYTES)
+            begin, end = max(first, 0), min(last, part.units)
+            if begin < end and num_rows > 0:
+                groups = (_read_weight(part.weight).rows + 15) // 16
+                begin_group, end_group = begin * part.groups_per_unit, min(end * part.groups_per_unit, groups)
+                call_address(
+                    part.kernel,
+                    (
+                        part.weight,
+                        begin_group,
+                        end_group,
+                        0,
+                        num_rows,
+                        x,
+                        a.x_stride,
+                        part.out,
+                        part.out_stride,
+                        part.accumulate,
+                    ),
+                )
+                if part.epilogue != 0:
+                    call_address(part.epilogue, (part.epilogue_arguments, begin, end))
+                if part.second_epilogue != 0:
+                    call_address(part.second_epilogue, (part.second_arguments, begin, end))
+            first -= part.units
+            last -= part.units
+
+    return linear
+
+
+@attrs.frozen
+class LinearInput:
+    """What linear layers read: quantized activations, or float rows."""
+
+    num_rows: int
+    address: int
+    stride: int
+    private_nbytes: int
+
+    def fields(self) -> dict[str, int]:
+        """As the fields of a kernel's record."""
+        return {
+            "num_rows": self.num_rows,
+            "x": self.address,
+            "x_stride": self.stride,
+            "private_nbytes": self.private_nbytes,
+        }
+
+
+def quantized_input(x: Matrix, activations: Activations) -> LinearInput:
+    """The quantized form of x."""
+    private = activations.tile_nbytes if activations.private else 0
+    return LinearInput(x.num_rows, activations.address, 0, private)
+
+
+def float_input(x: Matrix) -> LinearInput:
+    """x as it is."""
+    return LinearInput(x.num_rows, x.address, x.stride, 0)
+
+
+def weight_record(program: Program, weight: PackedWeight, bias: NDArray[np.float32] | None) -> int:
+    """The address of a WEIGHT."""
+    return program.record(
+        WEIGHT,
+        data=program.keep(weight.data),
+        rows=weight.rows,
+        columns=weight.columns,
+        group_nbytes=weight.group_nbytes,
+        bias=0 if bias is None else program.keep(bias),
+    )
+
+
+def rows_kernel(program: Program, weight: PackedWeight) -> int:
+    """The address of the matrix kernel for a weight's type."""
+    kernels, name = program.kernels, weight.type_name
+    return kernels.address(f"linear ({name}, {kernels.isa})", build_rows, kernels.isa, name)
+
+
+@attrs.frozen
+class Linear:
+    """One matrix of a phase. head_dim: the unit for epilogues, 0 = none (then units are groups of 16 rows)."""
+
+    weight: PackedWeight
+    bias: NDArray[np.float32] | None
+    out: Matrix
+    accumulate: bool = False
+    head_dim: int = 0
+    epilogues: tuple[tuple[int, int], ...] = ()
+
+
+def append_linear(program: Program, x: LinearInput, linears: Sequence[Linear]) -> None:
+    """Append several linear layers over one input as one phase."""
+    parts = np.concatenate([_part(program, linear) for linear in linears])
+    arguments = fill(LINEAR, **x.fields(), parts=program.keep(parts), num_parts=len(parts))
+    program.append(program.kernels.address("linear", build_linear), arguments)
+
+
+def _part(program: Program, linear: Linear) -> NDArray[Any]:
+    groups_per_unit = linear.head_dim // ROWS or 1
+    (first, first_arguments), (second, second_arguments) = (*linear.epilogues, (0, 0), (0, 0))[:2]
+    return fill(
+        PART,
+        weight=weight_record(program, linear.weight, linear.bias),
+        kernel=rows_kernel(program, linear.weight),
+        units=-(-linear.weight.num_groups // groups_per_unit),
+        groups_per_unit=groups_per_unit,
+        out=linear.out.address,
+        out_stride=linear.out.stride,
+        accumulate=linear.accumulate,
+        epilogue=first,
+        epilogue_arguments=first_arguments,
+        second_epilogue=second,
+        second_arguments=second_arguments,
+    )

@@ -1,0 +1,113 @@
+"""What an instance of the backend owns: threads, compiled kernels, and the notes about what it loaded."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realizar.backend import Buffer, Plan, Step, StepFn
+from realizar.graph import Block, Graph
+from realizar.progress import Progress
+from realizar.tensors import LazyTensor
+from realizar_numba.cache import CodeCache
+from realizar_numba.compiler import BlockCompiler
+from realizar_numba.dataflow import live_values
+from realizar_numba.kernels.compiled import Kernels
+from realizar_numba.memory import aligned_matrix
+from realizar_numba.ops import SingleOps
+from realizar_numba.pool import ThreadPool
+from realizar_numba.program import Program
+from realizar_numba.weights.packed import PackedWeight, pack_matrix
+from realizar_numba.weights.registry import LAYOUTS
+from realizar_numba.workspace import Workspace
+
+
+class Runtime:
+    """Threads and kernels of one backend instance."""
+
+    def __init__(self, isa: str, num_threads: int, progress: Progress) -> None:
+        self.cache = CodeCache()
+        self.kernels = Kernels(isa, self.cache, progress)
+        self.pool = ThreadPool(num_threads, self.kernels)
+        self.ops = SingleOps(self.kernels, self.pool)
+        self._dequantized: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(3, np.int64))
+        """Type -> tensors, their bytes in the file, their bytes in memory."""
+
+    def load(self, tensor: LazyTensor) -> Buffer:
+        """A vector as float32, a matrix packed, a stack of matrices as a list of packed ones."""
+        if len(tensor.shape) < 2:
+            return np.ascontiguousarray(tensor.to_float32())
+        name, stored = tensor.dtype.name, tensor.read() if tensor.dtype.name in LAYOUTS else tensor.to_float32()
+        if name not in LAYOUTS:
+            self._dequantized[name] += np.array([1, tensor.nbytes, stored.nbytes])
+            name = "F32"
+        if len(tensor.shape) == 2:
+            return self._pack(name, stored, tensor.shape)
+        return [self._pack(name, expert, tensor.shape[1:]) for expert in stored]
+
+    def _pack(self, name: str, stored: Any, shape: tuple[int, ...]) -> PackedWeight:
+        return pack_matrix(self.kernels, name, stored.reshape(shape[0], -1), shape[1])
+
+    def make_plan(self, graph: Graph, weights: Mapping[str, Buffer], cache: Sequence[Any], step: Step) -> Plan:
+        """A plan whose values start at cache lines."""
+        rows = {True: len(step.logits_rows), False: len(step.input_ids)}
+        values = {name: aligned_matrix(rows[name in graph.row_values], width) for name, width in graph.values.items()}
+        return Plan(graph, weights, cache, step, values)
+
+    def compile_block(self, block: Block, plan: Plan) -> StepFn | None:
+        """The block as a program, or None if it has nodes or weights that must be walked."""
+        workspace = self._workspace(plan)
+        program = Program(self.kernels, self.pool.num_threads, workspace.scratch)
+        compiler = BlockCompiler(block, workspace, program, live_values(plan.graph))
+        return ProgramRunner(program, workspace, self.pool) if compiler.compile() else None
+
+    def merge(self, parts: Sequence[StepFn], plan: Plan) -> list[StepFn]:
+        """The same parts with runs of neighbouring programs joined into one."""
+        merged: list[StepFn] = []
+        for fused, run in itertools.groupby(parts, lambda part: isinstance(part, ProgramRunner)):
+            if fused:
+                whole = Program(self.kernels, self.pool.num_threads)
+                for part in run:
+                    whole.extend(cast(ProgramRunner, part).program)
+                merged.append(ProgramRunner(whole, self._workspace(plan), self.pool))
+            else:
+                merged += run
+        return merged
+
+    def notes(self) -> list[str]:
+        """Types dequantized at load and what they cost; trouble with the compile cache."""
+        dequantized = []
+        for name, counts in sorted(self._dequantized.items()):
+            count, in_file, in_memory = counts.tolist()
+            dequantized.append(
+                f"{count} {name} tensor{'s' * (count != 1)} dequantized to F32 at load: "
+                f"{in_memory / 1e6:.1f} MB in memory, {in_file / 1e6:.1f} MB in the file"
+            )
+        return dequantized + self.cache.problems
+
+    def close(self) -> None:
+        """End the threads."""
+        self.pool.close()
+
+    def _workspace(self, plan: Plan) -> Workspace:
+        if "workspace" not in plan.state:
+            plan.state["workspace"] = Workspace(plan, self.pool.num_threads)
+        workspace: Workspace = plan.state["workspace"]
+        return workspace
+
+
+class ProgramRunner:
+    """A StepFn: one program on a pool."""
+
+    def __init__(self, program: Program, workspace: Workspace, pool: ThreadPool) -> None:
+        self.program, self.workspace, self._pool = program, workspace, pool
+        self._table = program.table()
+
+    def __call__(self) -> None:
+        self.workspace.update()
+        self._pool.run(self._table, self.workspace.num_tokens)

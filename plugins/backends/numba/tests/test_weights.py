@@ -1,0 +1,110 @@
+"""Packed layouts and matrix kernels of every type, against float64 on the same activations."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from realizar_numba import isa
+from realizar_numba.backend import NumbaBackend
+from realizar_numba.weights.registry import FLOAT_LAYOUTS, INTEGER_LAYOUTS, LAYOUTS
+
+_tools = runpy.run_path(str(Path(__file__).with_name("quantized_rows.py")))
+exact, random_matrix, rounded_to_8_bits = _tools["exact"], _tools["random_matrix"], _tools["rounded_to_8_bits"]
+
+SHAPES = {True: (37, 768), False: (37, 67)}
+"""Rows that do not fill the last group; columns of an odd number of 32-blocks where blocks allow it."""
+
+
+def _matrix(kind: str):
+    rows, columns = SHAPES[kind in INTEGER_LAYOUTS]
+    return random_matrix(kind, rows, columns - 32 if kind in ("Q4_0", "Q5_0", "Q8_0", "Q4_1", "Q5_1") else columns)
+
+
+def _product(backend: NumbaBackend, weight: object, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+    out = np.full((len(x), weight.rows), np.nan, np.float32)
+    arguments = (x, weight) if bias is None else (x, weight, bias)
+    backend.linear(*arguments, out=out)
+    return out
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_unpacked_equals_reference(backend: NumbaBackend, kind: str) -> None:
+    """Packing loses nothing: every element comes back with the reference's bits."""
+    tensor = _matrix(kind)
+    unpacked = backend.load(tensor, frozenset({"linear"})).to_float32()
+    np.testing.assert_array_equal(unpacked.view(np.uint32), tensor.to_float32().view(np.uint32))
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_product_is_exact_on_its_own_activations(backend: NumbaBackend, kind: str) -> None:
+    """1e-6 relative to float64, once the rounding of the activations is taken out; with a bias too."""
+    tensor, rng = _matrix(kind), np.random.default_rng(1)
+    weight = backend.load(tensor, frozenset({"linear"}))
+    x = rng.standard_normal((21, weight.columns)).astype(np.float32)
+    bias = rng.standard_normal(weight.rows).astype(np.float32)
+    seen = rounded_to_8_bits(x) if kind in INTEGER_LAYOUTS else x.astype(np.float64)
+    expected = seen @ exact(tensor).T
+    for added, given in ((0, None), (bias, bias)):
+        error = np.linalg.norm(_product(backend, weight, x, given) - (expected + added)) / np.linalg.norm(expected)
+        assert error < 1e-6
+
+
+@pytest.mark.parametrize("kind", INTEGER_LAYOUTS)
+def test_eight_bit_activations_cost_half_a_percent(backend: NumbaBackend, kind: str) -> None:
+    """NMSE against float activations stays below 5e-5 on normal inputs."""
+    tensor = _matrix(kind)
+    weight = backend.load(tensor, frozenset({"linear"}))
+    x = np.random.default_rng(2).standard_normal((64, weight.columns)).astype(np.float32)
+    expected = x.astype(np.float64) @ exact(tensor).T
+    error = np.sum((_product(backend, weight, x) - expected) ** 2) / np.sum(expected**2)
+    assert error < 5e-5
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_batch_size_does_not_change_bits(backend: NumbaBackend, kind: str) -> None:
+    """Tokens alone, in threes and in twenties: tiles of one and of eight agree."""
+    weight = backend.load(_matrix(kind), frozenset({"linear"}))
+    x = np.random.default_rng(3).standard_normal((20, weight.columns)).astype(np.float32)
+    together = _product(backend, weight, x)
+    for size in (1, 3, 13):
+        parts = [_product(backend, weight, x[i : i + size]) for i in range(0, len(x), size)]
+        np.testing.assert_array_equal(np.concatenate(parts).view(np.uint32), together.view(np.uint32))
+
+
+@pytest.mark.parametrize("kind", [*INTEGER_LAYOUTS, "F16"])
+def test_instruction_sets_agree(
+    monkeypatch: pytest.MonkeyPatch, make_backend: Callable[..., NumbaBackend], kind: str
+) -> None:
+    """Every path that this machine can run gives the bits of the generic one."""
+    tensor = _matrix(kind)
+    x = np.random.default_rng(4).standard_normal((12, tensor.shape[1])).astype(np.float32)
+    found = {}
+    for path in isa.available():
+        monkeypatch.setenv("REALIZAR_ISA", path)
+        backend = make_backend()
+        weight = backend.load(tensor, frozenset({"linear"}))
+        found[path] = np.concatenate([_product(backend, weight, x), _product(backend, weight, x[:1])])
+    for path, values in found.items():
+        np.testing.assert_array_equal(values.view(np.uint32), found["generic"].view(np.uint32), err_msg=path)
+
+
+def test_extreme_activations(backend: NumbaBackend) -> None:
+    """Blocks of zeros, of one huge value and of tiny ones are all exact multiples of their scale."""
+    weight = backend.load(random_matrix("Q8_0", 16, 96), frozenset({"linear"}))
+    x = np.zeros((3, 96), np.float32)
+    x[1, 5], x[1, 40] = 3e30, -1e-30
+    x[2, :] = 1e-20
+    expected = rounded_to_8_bits(x) @ exact(random_matrix("Q8_0", 16, 96)).T
+    np.testing.assert_allclose(_product(backend, weight, x), expected, rtol=1e-5, atol=1e-37)
+
+
+def test_every_layout_is_known_to_core() -> None:
+    """Names are ggml's."""
+    from realizar.dtypes import DTYPES
+
+    assert set(INTEGER_LAYOUTS) | set(FLOAT_LAYOUTS) <= set(DTYPES)
