@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import nox
@@ -17,17 +18,17 @@ ROOT = Path(__file__).parent
 PLUGINS = {path.name: path.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/*")) if path.is_dir()}
 """Word -> folder."""
 EVERYTHING = ["./core[testing]", *(f"./{folder}" for folder in PLUGINS.values()), ".[all]"]
-PACKAGES = ["realizar", *(f"realizar_{word}" for word in PLUGINS)]
 
 
-def _pytest(session: nox.Session, *args: str) -> None:
-    """Run pytest under coverage; the data of all sessions is joined by `coverage`."""
+def _pytest(session: nox.Session, words: Iterable[str], *args: str) -> None:
+    """Run pytest under coverage of core and those plugins; the data of all sessions is joined by `coverage`."""
     data = ROOT / ".coverage-data"
     data.mkdir(exist_ok=True)
+    packages = ",".join(["realizar", *(f"realizar_{word}" for word in words)])
+    file = data / session.name.replace("(", "-").rstrip(")")
     session.run(
-        "coverage", "run", f"--data-file={data / session.name.replace('(', '-').rstrip(')')}",
-        f"--source={','.join(PACKAGES)}", "-m", "pytest", *args, *session.posargs,
-    )  # fmt: skip
+        "coverage", "run", f"--data-file={file}", f"--source={packages}", "-m", "pytest", *args, *session.posargs
+    )
 
 
 @nox.session
@@ -47,18 +48,18 @@ def tests(session: nox.Session, word: str) -> None:
     """
     if word == "all":
         session.install("coverage", *EVERYTHING)
-        _pytest(session, "tests", "--ignore=tests/oracles", "--ignore=tests/third_party")
+        _pytest(session, PLUGINS, "tests", "--ignore=tests/oracles", "--ignore=tests/third_party")
         return
     folder = Path("core") if word == "core" else PLUGINS[word]
     session.install("coverage", *([] if word == "core" else [f"./{folder}"]), "./core[testing]")
-    _pytest(session, f"{folder}/tests", "--ignore-glob=*/test_conformance.py")
+    _pytest(session, [] if word == "core" else [word], f"{folder}/tests", "--ignore-glob=*/test_conformance.py")
 
 
 @nox.session
 def conformance(session: nox.Session) -> None:
     """The kit of `realizar.testing` on our own plugins."""
     session.install("coverage", *EVERYTHING)
-    _pytest(session, *(str(path) for path in sorted(ROOT.glob("**/tests/test_conformance.py"))))
+    _pytest(session, PLUGINS, *(f"{folder}/tests/test_conformance.py" for folder in ["core", *PLUGINS.values()]))
 
 
 @nox.session
@@ -135,5 +136,5 @@ def oracles(session: nox.Session) -> None:
 @nox.parametrize("target", ["gguf", "sampling", "scheduling"], ids=["gguf", "sampling", "scheduling"])
 def mutants(session: nox.Session, target: str) -> None:
     """Plant small bugs in parsers, sampling and scheduling; the tests must notice at least 80 % of them."""
-    session.install("./core[testing]", "./plugins/formats/gguf", "mutmut==3.8.1")
+    session.install("./core[testing]", "./plugins/formats/gguf")
     session.run("python", "tests/mutants.py", target, *session.posargs)

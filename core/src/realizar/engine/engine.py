@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from realizar.engine.runner import ModelRunner
 from realizar.engine.scheduler import Scheduler
@@ -16,12 +17,19 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Owns the only thread that touches the runner; everybody else submits and cancels sequences."""
+    """Owns the only thread that touches the runner; everybody else submits and cancels sequences.
 
-    def __init__(self, runner: ModelRunner, scheduler: Scheduler, tracer: Tracer | None = None) -> None:
+    release: called once after the last step, to free what the runner uses.
+    """
+
+    def __init__(
+        self, runner: ModelRunner, scheduler: Scheduler, tracer: Tracer | None = None,
+        release: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self._runner = runner
         self._scheduler = scheduler
         self._tracer = tracer
+        self._release = release
         self._changed = threading.Condition()
         self._submitted: deque[Sequence] = deque()
         self._closing = False
@@ -48,17 +56,21 @@ class Engine:
             self._changed.notify()
 
     def close(self) -> None:
-        """Stop the thread after the step in flight; open sequences get an error."""
+        """Stop after the step in flight; open sequences get an error. On the engine's own thread: after this step."""
         with self._changed:
-            self._closing = True
+            first, self._closing = not self._closing, True
             self._changed.notify()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is None:
+            if first:
+                self._release()
+        elif self._thread is not threading.current_thread():
             self._thread.join()
 
     def _loop(self) -> None:
         while self._collect():
             self._step(self._scheduler.schedule())
         self._fail(self._all(), RealizarError("the engine was closed while the request was running"))
+        self._release()
 
     def _collect(self) -> bool:
         """Take over what was submitted or cancelled, waiting while there is nothing to do; False when closing."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
@@ -73,8 +74,8 @@ class LLM:
         spec = _cache_spec(loaded.graph.attention_layers, self.max_model_len, loaded.kv_type)
         runner = ModelRunner(loaded.backend, loaded.graph, loaded.weights, spec, LIMIT, self.max_model_len)
         scheduler = Scheduler(LIMIT, BlockManager(spec.num_blocks, spec.block_size))
-        self._engine = Engine(runner, scheduler, tracer)
-        self._finalizer = weakref.finalize(self, _close, self._engine, loaded.backend, loaded.file)
+        self._engine = Engine(runner, scheduler, tracer, _releasing(loaded.backend, loaded.file))
+        self._finalizer = weakref.finalize(self, self._engine.close)
 
     def __enter__(self) -> LLM:
         return self
@@ -101,8 +102,9 @@ class LLM:
         """Continue a prompt as it stands (a text or token ids), or each of a list of prompts, batched together."""
         if isinstance(prompts, str) or all(isinstance(item, Integral) for item in prompts):
             return self.stream(prompts, params).completion()  # type: ignore[arg-type]
-        streams = [self.stream(prompt, params) for prompt in prompts]  # type: ignore[arg-type]
-        return [stream.completion() for stream in streams]
+        with contextlib.ExitStack() as opened:
+            streams = [opened.enter_context(contextlib.closing(self.stream(prompt, params))) for prompt in prompts]  # type: ignore[arg-type]
+            return [stream.completion() for stream in streams]
 
     def chat(self, messages: Sequence[Message], params: SamplingParams | None = None) -> Completion:
         """Answer a conversation, rendered with the model's own chat template."""
@@ -114,8 +116,9 @@ class LLM:
         The request is submitted at once; closing the stream cancels it.
         """
         stream = PieceStream()
-        generation = self._submit(prompt, params, stream.emit)
-        stream.cancel = lambda: self._engine.cancel(generation.sequence)
+        sequence = self._generation(prompt, params, stream.emit).sequence
+        self._engine.submit(sequence)
+        stream.cancel = lambda: self._engine.cancel(sequence)
         return stream
 
     async def agenerate(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Completion:
@@ -134,7 +137,8 @@ class LLM:
         def emit(item: Piece | BaseException) -> None:
             loop.call_soon_threadsafe(pieces.put_nowait, item)
 
-        generation = await asyncio.to_thread(self._submit, prompt, params, emit)
+        sequence = (await asyncio.to_thread(self._generation, prompt, params, emit)).sequence
+        self._engine.submit(sequence)  # not in that thread: a task cancelled meanwhile must not leave a request behind
         try:
             while True:
                 piece = _raise_or(await pieces.get())
@@ -142,7 +146,7 @@ class LLM:
                 if piece.completion is not None:
                     return
         finally:
-            self._engine.cancel(generation.sequence)
+            self._engine.cancel(sequence)
 
     def logits(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """Logits float32 [T, vocab] for every position of `token_ids`, each given those before it."""
@@ -156,9 +160,10 @@ class LLM:
     def warm_up(self) -> None:
         """Run a prefill and a decode step, so that whatever is compiled on first use is."""
         params = SamplingParams(temperature=0.0, max_tokens=2, ignore_eos=True)
-        self.generate([0] * min(16, self.max_model_len - 2), params)
+        self.generate([0] * max(1, min(16, self.max_model_len - 2)), params)
 
-    def _submit(self, prompt: Prompt, params: SamplingParams | None, emit: Emit) -> Generation:
+    def _generation(self, prompt: Prompt, params: SamplingParams | None, emit: Emit) -> Generation:
+        """A request, checked and encoded, that is not submitted yet."""
         params = params or SamplingParams()
         ids = self._prompts.encode(prompt)
         if not ids:
@@ -167,9 +172,7 @@ class LLM:
             raise ContextOverflow(len(ids), self.max_model_len)
         room = self.max_model_len - len(ids)
         total = len(ids) + min(room, params.max_tokens if params.max_tokens is not None else room)
-        generation = Generation(ids, params, self.tokenizer, total, self.load_s, emit)
-        self._engine.submit(generation.sequence)
-        return generation
+        return Generation(ids, params, self.tokenizer, total, self.load_s, emit)
 
 
 def load_tokenizer(model: str | Path, *, progress: Progress = silent) -> Tokenizer:
@@ -210,7 +213,11 @@ async def _alast(pieces: AsyncIterator[Piece]) -> Completion:
     return last.completion
 
 
-def _close(engine: Engine, backend: Backend, file: ModelFile) -> None:
-    engine.close()
-    backend.close()
-    file.close()
+def _releasing(backend: Backend, file: ModelFile) -> Callable[[], None]:
+    """What the engine calls once it has stopped; it knows nothing of the LLM, which could never be dropped else."""
+
+    def release() -> None:
+        backend.close()
+        file.close()
+
+    return release

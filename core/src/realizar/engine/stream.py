@@ -17,7 +17,7 @@ class PieceStream:
     def __init__(self) -> None:
         self.cancel: Callable[[], None] | None = None
         """What closing calls; set once there is a request to cancel."""
-        self._items: queue.SimpleQueue[Piece | BaseException] = queue.SimpleQueue()
+        self._items: queue.SimpleQueue[Piece | BaseException | None] = queue.SimpleQueue()
         self._ended = False
         self.emit = self._items.put
         """Where the engine puts pieces."""
@@ -29,6 +29,8 @@ class PieceStream:
         if self._ended:
             raise StopIteration
         item = self._items.get()
+        if item is None:
+            raise StopIteration
         if isinstance(item, BaseException):
             self._ended = True
             raise item
@@ -42,9 +44,10 @@ class PieceStream:
         return last.completion
 
     def close(self) -> None:
-        """Cancel the request unless it has ended."""
+        """Cancel the request unless it has ended; a thread that waits in `next` is let go."""
         if not self._ended and self.cancel is not None:
             self.cancel()
+            self._items.put(None)
         self._ended = True
 
     def __del__(self) -> None:

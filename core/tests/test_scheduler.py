@@ -1,0 +1,246 @@
+"""First come, first served within budgets; everything that was taken is given back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Ordered
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realizar.backend import Bucket
+from realizar.engine.block_manager import BlockManager
+from realizar.engine.scheduler import Scheduler
+from realizar.engine.sequence import Chunk, Sequence
+
+WIDE = Bucket(max_tokens=100, max_seqs=10, max_rows=10)
+
+
+def request(prompt: int, output: int = 4, *, every_position: bool = False) -> Sequence:
+    total = prompt if every_position else prompt + output
+    return Sequence([7] * prompt, total, lambda rows: None, lambda error: None, every_position=every_position)
+
+
+def scheduler(limit: Bucket = WIDE, num_blocks: int = 100, block_size: int = 4) -> Scheduler:
+    return Scheduler(limit, BlockManager(num_blocks, block_size))
+
+
+def step(plan: Scheduler) -> list[Chunk]:
+    """Schedule, compute, and give each completed sequence its next token, or finish it."""
+    chunks = plan.schedule()
+    for chunk in chunks:
+        sequence = chunk.sequence
+        sequence.num_computed += chunk.count
+        if chunk.completes:
+            if sequence.every_position or len(sequence.token_ids) + 1 >= sequence.max_total_tokens:
+                plan.finish(sequence)
+            else:
+                sequence.token_ids.append(7)
+    return chunks
+
+
+def counts(chunks: Ordered[Chunk]) -> list[int]:
+    return [chunk.count for chunk in chunks]
+
+
+def test_admits_in_order_of_arrival():
+    plan, requests = scheduler(), [request(n) for n in (3, 1, 2)]
+    for sequence in requests:
+        plan.add(sequence)
+    assert [chunk.sequence for chunk in step(plan)] == requests
+    assert plan.running == requests
+    assert not plan.waiting
+
+
+def test_a_long_prompt_is_computed_in_chunks():
+    plan = scheduler(Bucket(8, 4, 4))
+    plan.add(request(20))
+    assert [counts(step(plan)) for _ in range(4)] == [[8], [8], [4], [1]]
+
+
+def test_only_the_last_chunk_of_a_prompt_wants_logits():
+    plan = scheduler(Bucket(8, 4, 4))
+    plan.add(request(20))
+    assert [[chunk.num_rows for chunk in step(plan)] for _ in range(4)] == [[0], [0], [1], [1]]
+
+
+def test_decodes_go_first_and_prefill_fills_up():
+    plan = scheduler(Bucket(8, 4, 4))
+    early, late = request(2), request(20)
+    plan.add(late)
+    step(plan)
+    plan.add(early)
+    assert counts(step(plan)) == [8]
+    assert [(c.sequence is late, c.count) for c in step(plan)] == [(True, 4), (False, 2)]
+    late.num_computed = 0  # as if it were a long prefill again, ahead of a decoding sequence
+    assert [(c.sequence is late, c.count) for c in step(plan)] == [(False, 1), (True, 7)]
+
+
+def test_prefills_share_what_is_left_in_order():
+    plan = scheduler(Bucket(10, 4, 4))
+    for length in (4, 8, 8):
+        plan.add(request(length))
+    assert counts(step(plan)) == [4, 6]
+    assert counts(step(plan)) == [1, 2, 7]
+    assert counts(step(plan)) == [1, 1, 1]
+
+
+def test_no_more_sequences_than_allowed():
+    plan = scheduler(Bucket(100, 2, 10))
+    requests = [request(1, 2) for _ in range(3)]
+    for sequence in requests:
+        plan.add(sequence)
+    assert [c.sequence for c in step(plan)] == requests[:2]
+    assert list(plan.waiting) == requests[2:]
+    step(plan)
+    assert plan.running == []
+    assert [c.sequence for c in step(plan)] == requests[2:]
+
+
+def test_scoring_is_cut_to_the_rows():
+    plan = scheduler(Bucket(100, 4, 5))
+    plan.add(request(12, every_position=True))
+    chunks = [step(plan) for _ in range(3)]
+    assert [counts(c) for c in chunks] == [[5], [5], [2]]
+    assert [c[0].num_rows for c in chunks] == [5, 5, 2]
+    assert not plan.has_work
+
+
+def test_without_rows_nothing_is_taken():
+    plan = scheduler(Bucket(100, 4, 5))
+    plan.add(request(5, every_position=True))
+    late = request(3)
+    plan.add(late)
+    assert counts(step(plan)) == [5]
+    assert list(plan.waiting) == [late]
+    assert counts(step(plan)) == [3]
+
+
+def test_rows_that_are_left_go_to_the_next():
+    plan = scheduler(Bucket(100, 4, 5))
+    plan.add(request(4, every_position=True))
+    plan.add(request(3))
+    plan.add(request(3))
+    assert counts(step(plan)) == [4, 3]
+
+
+def test_a_running_prefill_without_rows_waits():
+    plan = scheduler(Bucket(6, 4, 4))
+    plan.add(request(8))
+    step(plan)
+    scoring = request(6, every_position=True)
+    plan.add(scoring)
+    assert [(c.count, c.num_rows) for c in step(plan)] == [(2, 1), (3, 3)]
+
+
+def test_admission_reserves_the_whole_growth():
+    plan = scheduler(num_blocks=4, block_size=4)
+    first, second = request(2, 7), request(1, 4)
+    plan.add(first)
+    plan.add(second)
+    step(plan)
+    assert len(first.block_table) == 3
+    assert (plan.running, list(plan.waiting)) == ([first], [second])
+    assert plan.blocks.num_free == 1
+
+
+def test_nobody_overtakes_the_one_that_does_not_fit():
+    plan = scheduler(num_blocks=4, block_size=4)
+    first, big, small = request(2, 7), request(9), request(1, 2)
+    for sequence in (first, big, small):
+        plan.add(sequence)
+    step(plan)
+    assert list(plan.waiting) == [big, small]
+    plan.finish(first)
+    assert [c.sequence for c in step(plan)] == [big]
+
+
+def test_finishing_frees_and_forgets():
+    plan = scheduler(num_blocks=4, block_size=4)
+    first, second = request(2, 7), request(9)
+    plan.add(first)
+    plan.add(second)
+    step(plan)
+    plan.finish(second)
+    assert (plan.has_work, plan.blocks.num_free) == (True, 1)
+    plan.finish(first)
+    plan.finish(first)
+    assert (plan.has_work, plan.blocks.num_free) == (False, 4)
+    assert step(plan) == []
+
+
+def test_has_work_while_any_waits_or_runs():
+    plan, sequence = scheduler(), request(1)
+    assert not plan.has_work
+    plan.add(sequence)
+    assert plan.has_work
+    plan.schedule()
+    assert plan.has_work
+
+
+@attrs.frozen
+class Arrival:
+    after: int
+    prompt: int
+    output: int
+    every_position: bool
+    cancelled_after: int | None
+
+
+arrivals = st.lists(
+    st.builds(
+        Arrival,
+        st.integers(0, 3),
+        st.integers(1, 20),
+        st.integers(1, 6),
+        st.booleans(),
+        st.one_of(st.none(), st.integers(0, 4)),
+    ),
+    max_size=12,
+)
+
+
+@given(arrivals, st.integers(1, 12), st.integers(1, 4), st.integers(1, 4), st.integers(7, 12))
+def test_invariants(incoming, max_tokens, max_seqs, extra_rows, num_blocks):
+    """Never over budget, no block lost or shared, nothing recomputed or skipped, admission in order, everyone ends."""
+    limit = Bucket(max_tokens, max_seqs, max_seqs + extra_rows - 1)
+    plan = scheduler(limit, num_blocks, 4)
+    todo = [(a, request(a.prompt, a.output, every_position=a.every_position)) for a in incoming]
+    order = [sequence for _, sequence in todo]
+    admitted: list[Sequence] = []
+    ages: dict[int, int] = {}
+    wait = 0
+    for _ in range(2000):
+        while todo and todo[0][0].after <= wait:
+            plan.add(todo.pop(0)[1])
+            wait = 0
+        wait += 1
+        if not todo and not plan.has_work:
+            break
+        before = {id(s): s.num_computed for s in order}
+        chunks = step(plan)
+        assert sum(counts(chunks)) <= limit.max_tokens
+        assert len(chunks) <= limit.max_seqs
+        assert sum(c.num_rows for c in chunks) <= limit.max_rows
+        assert len({id(c.sequence) for c in chunks}) == len(chunks)
+        assert all(c.count >= 1 and c.sequence.num_computed == before[id(c.sequence)] + c.count for c in chunks)
+        assert all(c.sequence.num_computed <= len(c.sequence.token_ids) for c in chunks)
+        assert chunks or not plan.running, "somebody runs and nothing is computed"
+        held = [block for s in order for block in s.block_table]
+        assert len(held) == len(set(held)) == num_blocks - plan.blocks.num_free
+        assert all(len(s.block_table) == plan.blocks.blocks_for(s.max_total_tokens) for s in plan.running)
+        admitted += [c.sequence for c in chunks if c.sequence not in admitted]
+        for arrival, sequence in zip(incoming, order, strict=True):
+            ages[id(sequence)] = ages.get(id(sequence), 0) + (sequence in plan.running)
+            if arrival.cancelled_after is not None and ages[id(sequence)] > arrival.cancelled_after:
+                plan.finish(sequence)
+    else:
+        pytest.fail("the scheduler does not come to an end")
+    assert admitted == [s for s in order if s in admitted]
+    assert len(admitted) == len(order)
+    assert plan.blocks.num_free == num_blocks
+    for arrival, sequence in zip(incoming, order, strict=True):
+        if arrival.cancelled_after is None:
+            computed = len(sequence.token_ids) if arrival.every_position else sequence.max_total_tokens - 1
+            assert sequence.num_computed == computed

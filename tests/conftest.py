@@ -1,0 +1,52 @@
+"""What tests across distributions share: the repository, the real model, tiny models as GGUF files."""
+
+from __future__ import annotations
+
+import os
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realizar.errors import StoreError
+from realizar.store import resolve
+from realizar.testing.models import tiny_model
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The real model, pulled if it is not here; what needs it is skipped where it cannot be had."""
+    try:
+        return resolve("smollm2", allow_download=True)
+    except StoreError as error:
+        pytest.skip(f"SmolLM2 cannot be had here: {error}")
+
+
+@pytest.fixture(scope="session")
+def write_gguf(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes a tiny model as a GGUF file: `write_gguf("Q4_1", seed=3)`; options are `tiny_model`'s."""
+    write = runpy.run_path(str(ROOT / "plugins/formats/gguf/tests/tiny_gguf.py"))["write_tiny_gguf"]
+    folder = tmp_path_factory.mktemp("gguf")
+
+    def make(weight_type: str = "F32", **options: Any) -> Path:
+        path = folder / f"{len(list(folder.iterdir()))}-{weight_type}.gguf"
+        write(path, tiny_model(weight_type, **options))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def environ() -> dict[str, str]:
+    """The environment for a child process, without settings that choose plugins or backends."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("REALIZAR_") or k == "REALIZAR_HOME"}

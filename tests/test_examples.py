@@ -1,0 +1,49 @@
+"""Every example runs, as a reader would run it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent / "examples"
+EXPECTED = {
+    "inference": ["1. The Moon", "stream: ", "first token after ", "batch: 'The sky is"],
+    "tokenization": ["49152 tokens; ", "'ïve'", "as control token: [2]", "'👍'"],
+    "gguf_loading": [
+        "metadata: {'general.architecture': 'example'",
+        "packed.weight: (4, 64) Q4_1, 160 bytes",
+        "float32",
+    ],
+}
+
+
+@pytest.fixture
+def run(environ):
+    """Runs an example in a process of its own and checks that it says what is expected."""
+
+    def child(name: str) -> None:
+        line = [sys.executable, str(EXAMPLES / f"{name}.py")]
+        environ["PYTHONIOENCODING"] = "utf-8"
+        done = subprocess.run(line, env=environ, capture_output=True, encoding="utf-8", timeout=600)
+        assert done.returncode == 0, done.stderr
+        for part in EXPECTED[name]:
+            assert part in done.stdout, done.stdout
+
+    return child
+
+
+def test_all_examples_are_tested():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(EXPECTED)
+
+
+def test_gguf_loading(run):
+    run("gguf_loading")
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("name", ["inference", "tokenization"])
+def test_on_the_real_model(run, smollm2, name):
+    run(name)
