@@ -40,7 +40,9 @@ _CORE_TESTS = "core/tests/test_{}.py"
 TARGETS = {
     "gguf": Target("gguf/src", ("realizar_gguf/*.py",), ("plugins/formats/gguf/tests",)),
     "sampling": Target(
-        "core/src", ("realizar/sampling/*.py",), tuple(map(_CORE_TESTS.format, ("sampling", "stop_matcher")))
+        "core/src",
+        ("realizar/sampling/*.py",),
+        tuple(map(_CORE_TESTS.format, ("sampling", "sampling_params", "stop_matcher"))),
     ),
     "scheduling": Target(
         "core/src",

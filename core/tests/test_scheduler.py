@@ -134,6 +134,20 @@ def test_a_running_prefill_without_rows_waits():
     assert [(c.count, c.num_rows) for c in step(plan)] == [(2, 1), (3, 3)]
 
 
+def test_rows_that_are_gone_stop_a_prefill_from_completing():
+    plan = scheduler(Bucket(8, 4, 4))
+    scoring, prefill = request(20, every_position=True), request(2)
+    plan.running += [scoring, prefill]
+    assert [(c.sequence is scoring, c.count) for c in plan.schedule()] == [(True, 4)]
+
+
+def test_a_prefill_of_two_tokens_lets_a_decode_go_first():
+    plan = scheduler(Bucket(1, 4, 4))
+    prefill, decode = request(2), request(1)
+    plan.running += [prefill, decode]
+    assert [c.sequence for c in plan.schedule()] == [decode]
+
+
 def test_admission_reserves_the_whole_growth():
     plan = scheduler(num_blocks=4, block_size=4)
     first, second = request(2, 7), request(1, 4)
