@@ -90,7 +90,8 @@ def extras(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Join the coverage of the sessions before and require 90 % of lines."""
     session.install("coverage")
-    session.run("coverage", "combine", "--keep", "-q", ".coverage-data", "--data-file=.coverage")
+    files = [str(path) for path in sorted((ROOT / ".coverage-data").iterdir())]
+    session.run("coverage", "combine", "--keep", "-q", "--data-file=.coverage", *files)
     session.run("coverage", "report", "--data-file=.coverage")
 
 

@@ -21,6 +21,11 @@ def model(write_model):
     return write_model()
 
 
+def hear_interrupts() -> None:
+    """In a new process: a parent in the background (a CI runner) may have passed on that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class TestMain:
     """Exit codes and errors of the whole program."""
 
@@ -115,8 +120,9 @@ class TestProcess:
         model = write_model(max_position_embeddings=100_000)
         line = [sys.executable, "-m", "realizar", "run", str(model), "a", "--raw", "--backend", "slow"]
         process = subprocess.Popen(
-            [*line, "--max-tokens", "50000"], env=command_environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+            [*line, "--max-tokens", "50000"], env=command_environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=hear_interrupts,
+        )  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.read(1)
         process.send_signal(signal.SIGINT)
@@ -128,8 +134,9 @@ class TestProcess:
         model = write_model(max_position_embeddings=100_000)
         line = [sys.executable, "-m", "realizar", "chat", str(model), "--backend", "slow", "--max-tokens", "50000"]
         process = subprocess.Popen(
-            line, env=command_environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+            line, env=command_environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=hear_interrupts,
+        )  # fmt: skip
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(b"Hello\n")
         process.stdin.flush()
@@ -145,8 +152,9 @@ class TestProcess:
         model = write_model(max_position_embeddings=100_000)
         line = [sys.executable, "-m", "realizar", "run", str(model), "a", "--raw", "--backend", "slow"]
         process = subprocess.Popen(
-            [*line, "--max-tokens", "50000"], env=command_environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+            [*line, "--max-tokens", "50000"], env=command_environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=hear_interrupts,
+        )  # fmt: skip
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.read(1)
         process.stdout.close()
