@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from realizar.architectures.llama import Llama
-from realizar.backend import BackendOptions, kernel
+from realizar.backend import BackendOptions, Step, kernel
 from realizar.graph import Block, Graph, Node, WeightSpec
 from realizar.tensors import LazyTensor
 from realizar.testing.driver import Driver, Program, chunked
@@ -190,6 +190,20 @@ def test_mixed_types_in_one_layer(make_backend: Callable[..., NumbaBackend]) -> 
                 tensors[name] = source[name]
     program = attrs.evolve(program, tensors=tensors)
     _assert_same_bits(_run(_fused(make_backend()), program), _run(_walking(make_backend()), program))
+
+
+@pytest.mark.parametrize("name", ["Q4_1", "Q8_0 untied with biases", "F16"])
+def test_only_the_output_head_takes_two_lanes_a_row(backend: NumbaBackend, name: str) -> None:
+    graph, tensors = MODELS[name].graph, MODELS[name].tensors
+    names = {spec.tensor for block in graph.blocks for spec in block.weights.values()}
+    loaded = {name: backend.load(tensors[name], frozenset({"linear"})) for name in names}
+    step = Step.empty(max_tokens=4, max_seqs=1, max_rows=1, max_blocks=1)
+    weights = backend.make_plan(graph, loaded, [], step).weights
+    precise = {key for key, weight in weights.items() if getattr(weight, "lanes_per_row", 1) == 2}
+    head = graph.blocks[-1]
+    heads = {head.weights[node.inputs[1]].tensor for node in head.nodes if node.op == "linear"}
+    assert precise == {name for name in heads if loaded[name].takes_integers}
+    assert all(weights[key].data is loaded[key].data for key in precise)
 
 
 class OwnNorm(NumbaBackend):

@@ -34,7 +34,7 @@ class BlockCompiler:
         self.workspace, self.program = workspace, program
         self.flow = Dataflow(block, live)
         self._quantized: dict[str, Activations] = {}
-        """Values whose quantized form is up to date."""
+        """The quantized form of a value, where it is up to date."""
 
     def compile(self) -> bool:
         """Append the whole block; False if a node has no phase, or a weight is not of this backend's making."""
@@ -73,26 +73,29 @@ class BlockCompiler:
     def _results(self, i: int, *, can_quantize: bool) -> tuple[Matrix | None, Activations | None]:
         """Where node i's output goes: float rows, quantized activations, or both, by who reads it."""
         out = self._output(i)
-        readers = [self._reads_quantized(j, self.nodes[i].output) for j in self.flow.readers(i)]
-        if not (can_quantize and any(readers)):
+        name = self.nodes[i].output
+        lanes = [self._lanes_read(j, name) for j in self.flow.readers(i)]
+        if not (can_quantize and any(lanes)):
             return out, None
-        activations = self._quantized[self.nodes[i].output] = self.workspace.activations(self.nodes[i].output)
-        return (None if all(readers) and not self.flow.outlives(i) else out), activations
+        activations = self._quantized[name] = self.workspace.activations(name, max(lanes))
+        only_quantized = set(lanes) == {max(lanes)} and not self.flow.outlives(i)
+        return (None if only_quantized else out), activations
 
-    def _reads_quantized(self, j: int, name: str) -> bool:
-        """Whether node j reads the value only as the input of a matrix kernel on int8."""
+    def _lanes_read(self, j: int, name: str) -> int:
+        """Lanes a row if node j reads the value only as the input of a matrix kernel on int8, else 0."""
         node = self.nodes[j]
         is_linear = node.op == "linear" and node.inputs[0] == name and name not in node.inputs[1:]
-        return is_linear and self._weight(node.inputs[1]).takes_integers
+        return _lanes(self._weight(node.inputs[1])) if is_linear else 0
 
-    def _linear_input(self, name: str, integers: bool) -> LinearInput:
+    def _linear_input(self, name: str, lanes: int) -> LinearInput:
         x = self._value(name)
-        if not integers:
+        if not lanes:
             return float_input(x)
-        if name not in self._quantized:
-            self._quantized[name] = self.workspace.activations(name)
-            append_quantize(self.program, x, self._quantized[name])
-        return quantized_input(x, self._quantized[name])
+        known = self._quantized.get(name)
+        if known is None or known.lanes_per_row != lanes:
+            known = self._quantized[name] = self.workspace.activations(name, lanes)
+            append_quantize(self.program, x, known)
+        return quantized_input(x, known)
 
     # Single nodes
 
@@ -161,12 +164,12 @@ class BlockCompiler:
         return node.op == "linear" and node.inputs[0] == x and x not in outputs and node.output not in outputs
 
     def _append_group(self, i: int, end: int, epilogues: dict[str, list[HeadFunction]]) -> None:
-        """Nodes i..end over one input: one phase for those that take it quantized, one for those that do not."""
+        """Nodes i..end over one input: one phase for those that take it in the same form."""
         name = self.nodes[i].inputs[0]
-        for integers in (True, False):
-            group = [j for j in range(i, end) if self._weight(self.nodes[j].inputs[1]).takes_integers == integers]
+        for lanes in (2, 1, 0):
+            group = [j for j in range(i, end) if _lanes(self._weight(self.nodes[j].inputs[1])) == lanes]
             if group:
-                x = self._linear_input(name, integers)
+                x = self._linear_input(name, lanes)
                 append_linear(self.program, x, [self._linear(j, epilogues) for j in group])
 
     def _linear(self, j: int, epilogues: dict[str, list[HeadFunction]]) -> Linear:
@@ -193,7 +196,7 @@ class BlockCompiler:
     def _residual(self, i: int) -> int:
         node = self.nodes[i]
         weight = self._weight(node.inputs[1])
-        x = self._linear_input(node.inputs[0], weight.takes_integers)
+        x = self._linear_input(node.inputs[0], _lanes(weight))
         linear = Linear(weight, self._vector(node, 2), self._output(i + 1), accumulate=True)
         append_linear(self.program, x, [linear])
         return i + 2
@@ -209,13 +212,13 @@ class BlockCompiler:
             and self.flow.only_read_by(gate, end)
             and self.flow.only_read_by(up, end)
             and all(len(node.inputs) == 2 for node in pair)
-            and self._weight(pair[0].inputs[1]).takes_integers == self._weight(pair[1].inputs[1]).takes_integers
+            and _lanes(self._weight(pair[0].inputs[1])) == _lanes(self._weight(pair[1].inputs[1]))
         )
 
     def _gated(self, gate: int) -> int:
         nodes = self.nodes[gate : gate + 2]
         weights = [self._weight(node.inputs[1]) for node in nodes]
-        x = self._linear_input(nodes[0].inputs[0], weights[0].takes_integers)
+        x = self._linear_input(nodes[0].inputs[0], _lanes(weights[0]))
         out, activations = self._results(gate + 2, can_quantize=weights[0].rows % BLOCK_SIZE == 0)
         append_gated(self.program, self.nodes[gate + 2].attrs["kind"], x, weights[0], weights[1], out, activations)
         return gate + 3
@@ -282,6 +285,11 @@ class BlockCompiler:
             softcap=node.attrs["softcap"],
         )
         return i + 1
+
+
+def _lanes(weight: PackedWeight) -> int:
+    """Lanes of int8 that the weight's kernel takes for a row; 0: it takes floats."""
+    return weight.lanes_per_row if weight.takes_integers else 0
 
 
 _APPENDERS: dict[str, Callable[[BlockCompiler, int], int]] = {

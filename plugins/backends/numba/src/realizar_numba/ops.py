@@ -148,7 +148,7 @@ def _input(program: Program, x: Matrix, num_rows: int, weight: PackedWeight) -> 
     """x in the form that a weight's kernel reads."""
     if not weight.takes_integers:
         return float_input(x)
-    activations = Activations(num_rows, x.width, program.num_threads)
+    activations = Activations(num_rows, x.width, program.num_threads, weight.lanes_per_row)
     program.keep(activations.memory)
     append_quantize(program, x, activations)
     return quantized_input(x, activations)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,7 +58,7 @@ class Runtime:
         """A plan whose values start at cache lines."""
         rows = {True: len(step.logits_rows), False: len(step.input_ids)}
         values = {name: aligned_matrix(rows[name in graph.row_values], width) for name, width in graph.values.items()}
-        return Plan(graph, weights, cache, step, values)
+        return Plan(graph, _with_precise_heads(graph, weights), cache, step, values)
 
     def compile_block(self, block: Block, plan: Plan) -> StepFn | None:
         """The block as a program, or None if it has nodes or weights that must be walked."""
@@ -99,6 +100,23 @@ class Runtime:
             plan.state["workspace"] = Workspace(plan, self.pool.num_threads)
         workspace: Workspace = plan.state["workspace"]
         return workspace
+
+
+def _with_precise_heads(graph: Graph, weights: Mapping[str, Buffer]) -> dict[str, Buffer]:
+    """The weights, with two lanes a row for matrices that meet only wanted rows: rounding there is in every logit."""
+    rows, tokens = set[str](), set[str]()
+    for block in graph.blocks:
+        for node in block.nodes:
+            if node.op == "linear":
+                readers = rows if node.inputs[0] in graph.row_values else tokens
+                readers.add(block.weights[node.inputs[1]].tensor)
+    heads = {name: weights[name] for name in rows - tokens}
+    precise = {
+        name: attrs.evolve(weight, lanes_per_row=2)
+        for name, weight in heads.items()
+        if isinstance(weight, PackedWeight) and weight.takes_integers
+    }
+    return {**weights, **precise}
 
 
 class ProgramRunner:

@@ -22,7 +22,7 @@ class Workspace:
         self.counts = np.zeros(3, np.int64)
         self.num_tokens = address(self.counts) + _NUM_TOKENS
         self.scratch = Scratch()
-        self._activations: dict[str, Activations] = {}
+        self._activations: dict[tuple[str, int], Activations] = {}
         self._tables: dict[tuple[tuple[float, ...], float], RopeTable] = {}
 
     def update(self) -> None:
@@ -35,12 +35,13 @@ class Workspace:
         rows = _NUM_ROWS if name in self.plan.graph.row_values else _NUM_TOKENS
         return matrix(self.plan.values[name], address(self.counts) + rows)
 
-    def activations(self, name: str) -> Activations:
-        """Room for the quantized form of a value."""
-        if name not in self._activations:
+    def activations(self, name: str, lanes_per_row: int) -> Activations:
+        """Room for a quantized form of a value."""
+        key = (name, lanes_per_row)
+        if key not in self._activations:
             rows, width = self.plan.values[name].shape
-            self._activations[name] = Activations(rows, width, self.num_threads)
-        return self._activations[name]
+            self._activations[key] = Activations(rows, width, self.num_threads, lanes_per_row)
+        return self._activations[key]
 
     def rope_table(self, inv_freq: tuple[float, ...], scale: float) -> tuple[RopeTable, bool]:
         """The table of these frequencies, and whether it is new: then its phase must be appended."""

@@ -14,7 +14,14 @@ from typing import Any
 import attrs
 import numpy as np
 
-from realizar_numba.activations import BLOCK_NBYTES, BLOCK_SIZE, Activations, lane_address, quantize_block
+from realizar_numba.activations import (
+    BLOCK_NBYTES,
+    BLOCK_SIZE,
+    Activations,
+    destination,
+    lane_address,
+    quantize_block,
+)
 from realizar_numba.kvcache import CHUNK, LayerCache
 from realizar_numba.memory import Matrix
 from realizar_numba.program import Program
@@ -51,7 +58,7 @@ from realizar_numba.simd.sync import call_address
 from realizar_numba.simd.types import f32x16, get, put, registers
 
 ATTENTION = record(
-    "num_seqs", "q", "q_stride", "out", "out_stride", "activations", "activation_blocks",
+    "num_seqs", "q", "q_stride", "out", "out_stride", "activations", "lanes_per_row", "activation_blocks",
     "query_start_loc", "context_lens", "block_tables", "max_blocks", "chunks_per_block",
     "keys", "values", "key_head_nbytes", "key_chunk_nbytes", "value_head_nbytes", "value_chunk_nbytes",
     "head_dim", "padded_dim", "num_heads", "heads_per_group", "sliding_window",
@@ -221,10 +228,10 @@ def _emit(a, thread, token, token_step, head, head_step, count):
             for d in range(0, a.head_dim, 16):
                 store_first_f32(out + 4 * d, load_f32x16(source + 4 * d), a.head_dim - d)
         if a.activations != 0:
-            lane = lane_address(a.activations, t, a.activation_blocks)
+            lane = lane_address(a.activations, t * a.lanes_per_row, a.activation_blocks)
             for b in range(a.head_dim // BLOCK_SIZE):
                 p, block = source + 4 * BLOCK_SIZE * b, h * (a.head_dim // BLOCK_SIZE) + b
-                quantize_block(load_f32x16(p), load_f32x16(p + 64), lane + block * BLOCK_NBYTES)
+                quantize_block(load_f32x16(p), load_f32x16(p + 64), lane + block * BLOCK_NBYTES, a.lanes_per_row)
 
 
 @compiled
@@ -309,7 +316,7 @@ def append_attention(
         q_stride=q.stride,
         out=out.address if out else 0,
         out_stride=out.stride if out else 0,
-        activations=activations.address if activations else 0,
+        **destination(activations),
         activation_blocks=num_heads * cache.head_dim // BLOCK_SIZE,
         query_start_loc=step.query_start_loc,
         context_lens=step.context_lens,

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from realizar_numba.activations import BLOCK_NBYTES, BLOCK_SIZE, Activations, lane_address, quantize_block
+from realizar_numba.activations import (
+    BLOCK_NBYTES,
+    BLOCK_SIZE,
+    Activations,
+    destination,
+    lane_address,
+    quantize_block,
+)
 from realizar_numba.kernels.elementwise import ACTIVATION_FUNCTIONS
 from realizar_numba.kernels.linear import LinearInput, rows_kernel, weight_record
 from realizar_numba.memory import Matrix
@@ -19,7 +26,7 @@ from realizar_numba.weights.packed import PackedWeight
 
 GATED = record(
     "num_rows", "x", "x_stride", "private_nbytes", "gate", "gate_kernel", "up", "up_kernel", "columns",
-    "out", "out_stride", "activations", "scratch",
+    "out", "out_stride", "activations", "lanes_per_row", "scratch",
 )  # fmt: skip
 
 _read = reader(GATED)
@@ -57,13 +64,13 @@ def build_gated(kind: str) -> Callable[..., Any]:
                 )
                 call_address(a.up_kernel, (a.up, 2 * first, groups, start, stop, x, a.x_stride, up - shift, stride, 0))
                 for t in range(start, stop):
-                    lane = lane_address(a.activations, t, blocks)
+                    lane = lane_address(a.activations, t * a.lanes_per_row, blocks)
                     for b in range(count):
                         at = (t - start) * stride + 4 * BLOCK_SIZE * b
                         low = mul(activation(load_f32x16(gate + at)), load_f32x16(up + at))
                         high = mul(activation(load_f32x16(gate + at + 64)), load_f32x16(up + at + 64))
                         if a.activations != 0:
-                            quantize_block(low, high, lane + (first + b) * BLOCK_NBYTES)
+                            quantize_block(low, high, lane + (first + b) * BLOCK_NBYTES, a.lanes_per_row)
                         if a.out != 0:
                             c = BLOCK_SIZE * (first + b)
                             out = a.out + t * a.out_stride + 4 * c
@@ -93,7 +100,7 @@ def append_gated(
         columns=gate.rows,
         out=out.address if out else 0,
         out_stride=out.stride if out else 0,
-        activations=activations.address if activations else 0,
+        **destination(activations),
         scratch=program.scratch("gated", 8 * _PIECE),
     )
     if activations:

@@ -1,4 +1,4 @@
-"""Linear layers: 16 rows of weights times one token or eight, and the phases around them.
+"""Linear layers: 16 rows of weights times one lane of activations or eight, and the phases around them.
 
 A token's sum runs over the columns in the same order in both widths, so a batch of one and a batch of many
 give the same bits.
@@ -46,17 +46,19 @@ _CHUNK_NBYTES = 384 * 1024
 """Activations that stay in L2 while the weights of a thread pass by."""
 
 _WIDE = 4
-"""From this many tokens on, a tile of eight is cheaper than one at a time."""
+"""From this many lanes on, a tile of eight is cheaper than one at a time."""
 
 
-def _build_finish(lanes: int) -> Any:
+def _build_finish(tokens: int, lanes_per_row: int) -> Any:
     """What happens to a tile's sums: plus bias, plus what is there, stored; for the first `count` tokens."""
 
     @compiled
     def finish(sums, count, bias, accumulate, valid_rows, out, out_stride):
-        for t in range(lanes):
+        for t in range(tokens):
             if t < count:
-                value, address = get(sums, t), out + t * out_stride
+                value, address = get(sums, lanes_per_row * t), out + t * out_stride
+                if lanes_per_row == 2:
+                    value = add(value, get(sums, 2 * t + 1))
                 if valid_rows >= 16:
                     if bias != 0:
                         value = add(value, load_f32x16(bias))
@@ -73,11 +75,11 @@ def _build_finish(lanes: int) -> Any:
     return finish
 
 
-def _build_tiles(isa: str, type_name: str) -> tuple[Any, Any]:
-    """The tiles of one and of eight tokens, of one signature: tile(weights, x, x_stride, token, columns, sums)."""
+def _build_tile(isa: str, type_name: str, tokens: int, lanes_per_row: int) -> Any:
+    """A tile of several tokens, of one signature: tile(weights, x, x_stride, token, columns, sums)."""
     if type_name in FLOAT_LAYOUTS:
-        return tuple(_float_tile(FLOAT_LAYOUTS[type_name].build_tile(lanes)) for lanes in (1, LANES))
-    return tuple(_integer_tile(INTEGER_LAYOUTS[type_name].build_tile(lanes, DOTS[isa])) for lanes in (1, LANES))
+        return _float_tile(FLOAT_LAYOUTS[type_name].build_tile(tokens))
+    return _integer_tile(INTEGER_LAYOUTS[type_name].build_tile(tokens * lanes_per_row, DOTS[isa]), lanes_per_row)
 
 
 def _float_tile(tile: Any) -> Any:
@@ -88,24 +90,25 @@ def _float_tile(tile: Any) -> Any:
     return from_rows
 
 
-def _integer_tile(tile: Any) -> Any:
+def _integer_tile(tile: Any, lanes_per_row: int) -> Any:
     @compiled
     def from_activations(weights, x, x_stride, token, columns, sums):
-        tile(weights, lane_address(x, token, columns // BLOCK_SIZE), columns, sums)
+        tile(weights, lane_address(x, token * lanes_per_row, columns // BLOCK_SIZE), columns, sums)
 
     return from_activations
 
 
-def build_rows(isa: str, type_name: str) -> Callable[..., Any]:
+def build_rows(isa: str, type_name: str, lanes_per_row: int) -> Callable[..., Any]:
     """The matrix kernel of a weight type: groups first_group..last_group times tokens first..last.
 
-    Adds to (or writes) out + token * out_stride + 4 * row. x: quantized activations from token 0, or float rows.
+    lanes_per_row: 1 for float types. Adds to (or writes) out + token * out_stride + 4 * row. x: quantized activations from token 0, or float rows.
     """
-    tile_1, tile_8 = _build_tiles(isa, type_name)
-    # A tile of eight reads float rows of tokens that do not exist; quantized activations come in whole tiles.
-    wide_from = LANES if type_name in FLOAT_LAYOUTS else _WIDE
-    new_sums_1, new_sums_8 = registers(f32x16, 1), registers(f32x16, LANES)
-    finish_1, finish_8 = _build_finish(1), _build_finish(LANES)
+    tokens = LANES // lanes_per_row
+    narrow_tile, wide_tile = (_build_tile(isa, type_name, count, lanes_per_row) for count in (1, tokens))
+    # A wide tile reads float rows of tokens that do not exist; quantized activations come in whole tiles.
+    wide_from = tokens if type_name in FLOAT_LAYOUTS else _WIDE // lanes_per_row
+    narrow_sums, wide_sums = registers(f32x16, lanes_per_row), registers(f32x16, LANES)
+    narrow_finish, wide_finish = _build_finish(1, lanes_per_row), _build_finish(tokens, lanes_per_row)
 
     @whole
     def rows(weight, first_group, last_group, first, last, x, x_stride, out, out_stride, accumulate):
@@ -118,16 +121,16 @@ def build_rows(isa: str, type_name: str) -> Callable[..., Any]:
                 bias = w.bias + 64 * g if w.bias != 0 else 0
                 token = start
                 while token + wide_from <= stop:
-                    sums = new_sums_8()
-                    tile_8(weights, x, x_stride, token, w.columns, sums)
+                    sums = wide_sums()
+                    wide_tile(weights, x, x_stride, token, w.columns, sums)
                     address = out + token * out_stride + 64 * g
-                    finish_8(sums, stop - token, bias, accumulate, valid_rows, address, out_stride)
-                    token += LANES
+                    wide_finish(sums, stop - token, bias, accumulate, valid_rows, address, out_stride)
+                    token += tokens
                 while token < stop:
-                    one = new_sums_1()
-                    tile_1(weights, x, x_stride, token, w.columns, one)
+                    one = narrow_sums()
+                    narrow_tile(weights, x, x_stride, token, w.columns, one)
                     address = out + token * out_stride + 64 * g
-                    finish_1(one, 1, bias, accumulate, valid_rows, address, out_stride)
+                    narrow_finish(one, 1, bias, accumulate, valid_rows, address, out_stride)
                     token += 1
 
     return rows
@@ -220,8 +223,9 @@ def weight_record(program: Program, weight: PackedWeight, bias: NDArray[np.float
 
 def rows_kernel(program: Program, weight: PackedWeight) -> int:
     """The address of the matrix kernel for a weight's type."""
-    kernels, name = program.kernels, weight.type_name
-    return kernels.address(f"linear ({name}, {kernels.isa})", build_rows, kernels.isa, name)
+    kernels, name, lanes = program.kernels, weight.type_name, weight.lanes_per_row
+    label = f"linear ({name}, {kernels.isa}{', two lanes a row' * (lanes == 2)})"
+    return kernels.address(label, build_rows, kernels.isa, name, lanes)
 
 
 @attrs.frozen

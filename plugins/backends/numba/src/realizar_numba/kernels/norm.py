@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from realizar_numba.activations import BLOCK_NBYTES, BLOCK_SIZE, Activations, lane_address, quantize_block
+from realizar_numba.activations import (
+    BLOCK_NBYTES,
+    BLOCK_SIZE,
+    Activations,
+    destination,
+    lane_address,
+    quantize_block,
+)
 from realizar_numba.memory import Matrix
 from realizar_numba.pool import ALWAYS, IF_SHARED
 from realizar_numba.program import Program
@@ -22,7 +29,7 @@ from realizar_numba.simd.memory import load_first_f32, load_i64, store_first_f32
 
 NORM = record(
     "num_rows", "x", "x_stride", "width", "groups", "weight", "bias", "out", "out_stride", "activations",
-    "private_nbytes",     floats=("eps",),
+    "lanes_per_row",    "private_nbytes",     floats=("eps",),
 )  # fmt: skip
 """Rows of `groups` groups of `width` columns. out, activations: where the results go, or 0. bias: or 0."""
 
@@ -78,11 +85,11 @@ def build_norm(kind: str) -> Callable[..., Any]:
                 x = a.x + row * a.x_stride + 4 * width * group
                 mean, inverse = statistics(x, width, a.eps)
                 if activations != 0:
-                    lane = lane_address(activations, row, blocks)
+                    lane = lane_address(activations, row * a.lanes_per_row, blocks)
                     for b in range(blocks):
                         low = _normalized(x, a.weight, a.bias, mean, inverse, 32 * b, width)
                         high = _normalized(x, a.weight, a.bias, mean, inverse, 32 * b + 16, width)
-                        quantize_block(low, high, lane + b * BLOCK_NBYTES)
+                        quantize_block(low, high, lane + b * BLOCK_NBYTES, a.lanes_per_row)
                 if a.out != 0:
                     out = a.out + row * a.out_stride + 4 * width * group
                     for i in range(0, width, 16):
@@ -115,7 +122,7 @@ def append_norm(
         bias=0 if bias is None else program.keep(bias),
         out=out.address if out else 0,
         out_stride=out.stride if out else 0,
-        activations=activations.address if activations else 0,
+        **destination(activations),
         private_nbytes=activations.tile_nbytes if activations and private else 0,
         eps=eps,
     )

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from realizar_numba.activations import BLOCK_NBYTES, BLOCK_SIZE, Activations, lane_address, quantize_block
+from realizar_numba.activations import (
+    BLOCK_NBYTES,
+    BLOCK_SIZE,
+    Activations,
+    destination,
+    lane_address,
+    quantize_block,
+)
 from realizar_numba.memory import Matrix
 from realizar_numba.program import Program
 from realizar_numba.records import fill, reader, record
 from realizar_numba.simd.jit import whole
 from realizar_numba.simd.memory import load_f32x16, load_i64
 
-QUANTIZE = record("num_rows", "x", "x_stride", "width", "activations")
+QUANTIZE = record("num_rows", "x", "x_stride", "width", "activations", "lanes_per_row")
 
 _read_quantize = reader(QUANTIZE)
 
@@ -25,10 +32,10 @@ def build_quantize() -> Callable[..., Any]:
         a = _read_quantize(arguments)
         blocks = a.width // BLOCK_SIZE
         for row in range(load_i64(a.num_rows)):
-            x, lane = a.x + row * a.x_stride, lane_address(a.activations, row, blocks)
+            x, lane = a.x + row * a.x_stride, lane_address(a.activations, row * a.lanes_per_row, blocks)
             for b in range(blocks * thread // num_threads, blocks * (thread + 1) // num_threads):
                 p = x + 4 * BLOCK_SIZE * b
-                quantize_block(load_f32x16(p), load_f32x16(p + 64), lane + b * BLOCK_NBYTES)
+                quantize_block(load_f32x16(p), load_f32x16(p + 64), lane + b * BLOCK_NBYTES, a.lanes_per_row)
 
     return quantize
 
@@ -41,7 +48,7 @@ def append_quantize(program: Program, x: Matrix, activations: Activations) -> No
         x=x.address,
         x_stride=x.stride,
         width=x.width,
-        activations=activations.address,
+        **destination(activations),
     )
     activations.private = False
     program.append(program.kernels.address("quantize", build_quantize), arguments)

@@ -19,7 +19,10 @@ from realizar_numba.weights.registry import INTEGER_LAYOUTS, LAYOUTS
 
 @attrs.frozen
 class PackedWeight:
-    """`rows` x `columns` weights of a type with a layout, in groups of 16 rows (the last one padded with zeros)."""
+    """`rows` x `columns` weights of a type with a layout, in groups of 16 rows (the last one padded with zeros).
+
+    lanes_per_row: lanes of int8 activations that its kernel takes for each row of x.
+    """
 
     type_name: str
     rows: int
@@ -27,6 +30,7 @@ class PackedWeight:
     group_nbytes: int
     data: NDArray[np.uint8] = attrs.field(repr=False)
     _kernels: Kernels = attrs.field(repr=False, eq=False)
+    lanes_per_row: int = 1
 
     @property
     def takes_integers(self) -> bool:
