@@ -101,8 +101,8 @@ def _integer_tile(tile: Any, lanes_per_row: int) -> Any:
 def build_rows(isa: str, type_name: str, lanes_per_row: int) -> Callable[..., Any]:
     """The matrix kernel of a weight type: groups first_group..last_group times tokens first..last.
 
-    lanes_per_row: 1 for float types. Adds to (or writes) out + token * out_stride + 4 * row. x: quantized activations
-    from token 0, or float rows.
+    lanes_per_row: 1 for float types. Adds to (or writes) out + token * out_stride + 4 * row.
+    x: quantized activations from token 0, or float rows.
     """
     tokens = LANES // lanes_per_row
     narrow_tile, wide_tile = (_build_tile(isa, type_name, count, lanes_per_row) for count in (1, tokens))
