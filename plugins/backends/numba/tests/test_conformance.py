@@ -8,6 +8,7 @@ from typing import ClassVar
 from realizar.backend import Backend, BackendOptions
 from realizar.testing import BackendConformance, Tolerance
 from realizar_numba.backend import NumbaBackend
+from realizar_numba.weights.registry import INTEGER_LAYOUTS
 
 EIGHT_BITS = Tolerance(nmse=1e-4)
 """Activations rounded to 8 bits in blocks of 32: about 2.5e-5 of normal values, up to 4.5e-5 in one short batch."""
@@ -16,9 +17,7 @@ EIGHT_BITS = Tolerance(nmse=1e-4)
 class TestNumba(BackendConformance):
     """A cache block must be whole chunks of 16 tokens."""
 
-    weight_tolerances: ClassVar[Mapping[str, Tolerance]] = dict.fromkeys(
-        ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"), EIGHT_BITS
-    )
+    weight_tolerances: ClassVar[Mapping[str, Tolerance]] = dict.fromkeys(INTEGER_LAYOUTS, EIGHT_BITS)
     batch_invariant: ClassVar[bool] = True
     block_sizes: ClassVar[tuple[int, ...]] = (16, 32)
 

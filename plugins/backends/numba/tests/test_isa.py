@@ -21,10 +21,18 @@ def features(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_best_path_wins(features: pytest.MonkeyPatch) -> None:
-    assert isa.available() == ("avx512vnni", "generic")
+    assert isa.available() == ("avx512vnni", "avx512", "generic")
     assert isa.choose() == "avx512vnni"
+    features.setenv("NUMBA_CPU_FEATURES", "+avx2,+fma,+f16c,+avx512f")
+    assert isa.choose() == "avx2"
     features.setenv("NUMBA_CPU_FEATURES", "+avx2,+avx512f")
     assert isa.choose() == "generic"
+
+
+def test_every_path_has_a_target() -> None:
+    from realizar_numba.simd.targets import TARGETS
+
+    assert list(TARGETS) == list(isa.PATHS)
 
 
 def test_a_cpu_by_name_has_no_known_features(features: pytest.MonkeyPatch) -> None:
@@ -40,7 +48,7 @@ def test_path_by_name(features: pytest.MonkeyPatch) -> None:
 
 def test_unknown_path_names_the_known_ones(features: pytest.MonkeyPatch) -> None:
     features.setenv("REALIZAR_ISA", "mmx")
-    with pytest.raises(BackendUnavailable, match=r"REALIZAR_ISA=mmx.*avx512vnni, generic"):
+    with pytest.raises(BackendUnavailable, match=r"REALIZAR_ISA=mmx.*avx512vnni, avx512, avx2, generic"):
         isa.choose()
     availability = NumbaBackend.probe()
     assert availability.score == 0 and "mmx" in availability.detail

@@ -27,12 +27,12 @@ USES = frozenset({"linear"})
 
 def test_types_without_a_kernel_are_named(backend: NumbaBackend) -> None:
     """Dequantized to F32, exactly, and said with the cost."""
-    tensor = random_matrix("IQ4_XS", 1000, 256)
+    tensor = random_matrix("IQ3_S", 1000, 256)
     weight = backend.load(tensor, USES)
-    backend.load(random_matrix("IQ4_XS", 600, 256), USES)
+    backend.load(random_matrix("IQ3_S", 600, 256), USES)
     np.testing.assert_array_equal(weight.to_float32(), tensor.to_float32())
-    (note,) = [note for note in backend.notes() if "IQ4_XS" in note]
-    assert note == "2 IQ4_XS tensors dequantized to F32 at load: 1.6 MB in memory, 0.2 MB in the file"
+    (note,) = [note for note in backend.notes() if "IQ3_S" in note]
+    assert note == "2 IQ3_S tensors dequantized to F32 at load: 1.6 MB in memory, 0.2 MB in the file"
 
 
 def test_types_with_a_kernel_need_no_note(backend: NumbaBackend) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numba import njit
 
 from realizar_numba import isa
 from realizar_numba.simd import functions
-from realizar_numba.simd.dot import DOTS
-from realizar_numba.simd.floating import max_f32, splat_first, sum_f32
+from realizar_numba.simd.floating import half_e8m0, max_f32, splat_first, sum_f32
+from realizar_numba.simd.integer import move_bits
 from realizar_numba.simd.memory import (
     load_f32x16,
     load_first_f32,
@@ -23,6 +25,8 @@ from realizar_numba.simd.memory import (
     store_f32,
     store_first_f32,
 )
+from realizar_numba.simd.targets import TARGETS, Target
+from realizar_numba.simd.types import get, put, registers
 
 GRIDS = {
     "exp": np.linspace(-87, 88, 40000),
@@ -67,25 +71,107 @@ def test_functions_at_the_ends() -> None:
     np.testing.assert_array_equal(found[:4], np.float32([-1, -1, 1, 0]))
 
 
-@pytest.mark.parametrize("path", DOTS)
-def test_dot_is_exact(path: str) -> None:
-    """Any unsigned bytes times any signed bytes but -128, over the whole range."""
+@njit
+def _as_it_is(sums):
+    return sums
+
+
+def _available(path: str) -> Target:
     if path not in isa.available():
         pytest.skip(f"this CPU cannot run {path}")
-    dot = DOTS[path]
+    return TARGETS[path]
+
+
+def _byte_cases(codes: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of one byte vector from `codes` and one of signed bytes: random ones, and the largest products."""
+    rng = np.random.default_rng(0)
+    cases = [(rng.choice(codes, 64), rng.integers(-127, 128, 64)) for _ in range(20)]
+    extremes = (codes.min(), codes.max())
+    return cases + [(np.full(64, code), np.full(64, sign * 127)) for code in extremes for sign in (1, -1)]
+
+
+@pytest.mark.parametrize("max_code", [3, 15, 31, 63, 255])
+@pytest.mark.parametrize("path", TARGETS)
+def test_dot_is_exact(path: str, max_code: int) -> None:
+    """As many dot products as an accumulator may take, on the largest codes too."""
+    target = _available(path)
+    dots = target.max_dots(max_code) if target.widen else 16
+    if dots == 0:
+        pytest.skip(f"{path} takes codes of 8 bits as signed bytes")
+    dot, widen, new_sums = target.dot, target.widen or _as_it_is, registers(target.accumulator, 1)
 
     @njit
-    def run(a, u, s, out):
-        store(out, dot(load_i32x16(a), load_i8x64(u), load_i8x64(s)))
+    def run(u, s, out):
+        sums = new_sums()
+        for _ in range(dots):
+            put(sums, 0, dot(get(sums, 0), load_i8x64(u), load_i8x64(s)))
+        store(out, widen(get(sums, 0)))
 
-    rng = np.random.default_rng(0)
-    cases = [(rng.integers(0, 256, 64), rng.integers(-127, 128, 64)) for _ in range(20)]
-    cases += [(np.full(64, 255), np.full(64, sign * 127)) for sign in (1, -1)]
-    for unsigned, signed in cases:
-        u, s = unsigned.astype(np.uint8), signed.astype(np.int8)
-        a, out = rng.integers(-1000, 1000, 16).astype(np.int32), np.empty(16, np.int32)
-        run(a.ctypes.data, u.ctypes.data, s.ctypes.data, out.ctypes.data)
-        np.testing.assert_array_equal(out, a + (unsigned * signed).reshape(16, 4).sum(axis=1))
+    for unsigned, signed in _byte_cases(np.arange(max_code + 1)):
+        u, s, out = unsigned.astype(np.uint8), signed.astype(np.int8), np.empty(16, np.int32)
+        run(u.ctypes.data, s.ctypes.data, out.ctypes.data)
+        np.testing.assert_array_equal(out, dots * (unsigned * signed).reshape(16, 4).sum(axis=1))
+
+
+@pytest.mark.parametrize("path", [path for path, target in TARGETS.items() if target.signed_dot])
+def test_signed_dot_is_exact(path: str) -> None:
+    """Any signed bytes times any signed bytes but -128."""
+    dot = _available(path).signed_dot
+
+    @njit
+    def run(a, w, s, out):
+        store(out, dot(load_i32x16(a), load_i8x64(w), load_i8x64(s)))
+
+    for weights, signed in _byte_cases(np.arange(-128, 128)):
+        w, s, out = weights.astype(np.int8), signed.astype(np.int8), np.empty(16, np.int32)
+        a = np.arange(-8, 8, dtype=np.int32) * 1000
+        run(a.ctypes.data, w.ctypes.data, s.ctypes.data, out.ctypes.data)
+        np.testing.assert_array_equal(out, a + (weights * signed).reshape(16, 4).sum(axis=1))
+
+
+@pytest.mark.parametrize("path", TARGETS)
+def test_lookup(path: str) -> None:
+    table = np.random.default_rng(1).permutation(256)[:16]
+    lookup = _available(path).lookup([int(entry) for entry in table])
+
+    @njit
+    def run(source, target):
+        store(target, lookup(load_i8x64(source)))
+
+    indices, found = np.arange(64, dtype=np.uint8) * 7 % 16, np.empty(64, np.uint8)
+    run(indices.ctypes.data, found.ctypes.data)
+    np.testing.assert_array_equal(found, table[indices])
+
+
+@given(byte=st.integers(0, 255), width=st.sampled_from([1, 2, 4]), source=st.integers(0, 7), target=st.integers(0, 7))
+def test_move_bits(byte: int, width: int, source: int, target: int) -> None:
+    """Any field of a byte to any place where it fits."""
+    source, target = source // width * width, min(target, 8 - width)
+    field = (1 << width) - 1
+    found = np.empty(64, np.uint8)
+    _move(np.full(64, byte, np.uint8).ctypes.data, source, target, field << target, found.ctypes.data)
+    np.testing.assert_array_equal(found, (byte >> source & field) << target)
+
+
+@njit
+def _move(address, source, target, mask, out):
+    store(out, move_bits(load_i8x64(address), source, target, mask))
+
+
+def test_half_e8m0() -> None:
+    """All 256 scales, the subnormal ones too."""
+    found, codes = np.empty(256, np.float32), np.arange(256, dtype=np.int32)
+    _mapped_integers(half_e8m0)(codes.ctypes.data, found.ctypes.data, 256)
+    np.testing.assert_array_equal(found, (2.0 ** (codes - 128.0)).astype(np.float32))
+
+
+def _mapped_integers(function: Any) -> Any:
+    @njit
+    def run(source, target, count):
+        for i in range(0, count, 16):
+            store(target + 4 * i, function(load_i32x16(source + 4 * i)))
+
+    return run
 
 
 def test_partial_loads_and_stores() -> None:

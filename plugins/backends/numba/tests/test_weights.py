@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 import pytest
 
+from realizar.dtypes import dtype
 from realizar_numba import isa
 from realizar_numba.backend import NumbaBackend
 from realizar_numba.weights.registry import FLOAT_LAYOUTS, INTEGER_LAYOUTS, LAYOUTS
@@ -23,7 +24,7 @@ SHAPES = {True: (37, 768), False: (37, 67)}
 
 def _matrix(kind: str):
     rows, columns = SHAPES[kind in INTEGER_LAYOUTS]
-    return random_matrix(kind, rows, columns - 32 if kind in ("Q4_0", "Q5_0", "Q8_0", "Q4_1", "Q5_1") else columns)
+    return random_matrix(kind, rows, columns - 32 if dtype(kind).block_size == 32 else columns)
 
 
 def _product(backend: NumbaBackend, weight: object, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:

@@ -9,11 +9,15 @@ import os
 
 from realizar.errors import BackendUnavailable
 
+_AVX512 = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq"})
+
 PATHS: dict[str, frozenset[str]] = {
-    "avx512vnni": frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni"}),
+    "avx512vnni": _AVX512 | {"avx512vnni"},
+    "avx512": _AVX512,
+    "avx2": frozenset({"avx2", "fma", "f16c"}),
     "generic": frozenset(),
 }
-"""Path name -> CPU features it needs, best first. The kernels are the same; only `simd.dot` differs."""
+"""Path name -> CPU features it needs, best first. The kernels are the same; only `simd.targets` differs."""
 
 
 def cpu_features() -> frozenset[str]:

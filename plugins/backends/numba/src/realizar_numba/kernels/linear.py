@@ -1,4 +1,4 @@
-"""Linear layers: 16 rows of weights times one lane of activations or eight, and the phases around them.
+"""Linear layers: 16 rows of weights times one lane of activations or several, and the phases around them.
 
 A token's sum runs over the columns in the same order in both widths, so a batch of one and a batch of many
 give the same bits.
@@ -17,11 +17,11 @@ from realizar_numba.activations import BLOCK_NBYTES, BLOCK_SIZE, LANES, Activati
 from realizar_numba.memory import Matrix
 from realizar_numba.program import Program
 from realizar_numba.records import fill, reader, record
-from realizar_numba.simd.dot import DOTS
 from realizar_numba.simd.floating import add
 from realizar_numba.simd.jit import compiled, whole
 from realizar_numba.simd.memory import load_f32x16, load_first_f32, load_i64, store, store_first_f32
 from realizar_numba.simd.sync import call_address
+from realizar_numba.simd.targets import TARGETS
 from realizar_numba.simd.types import f32x16, get, registers
 from realizar_numba.weights.packed import PackedWeight
 from realizar_numba.weights.packing import ROWS
@@ -44,9 +44,6 @@ _read_weight, _read_part, _read_linear = reader(WEIGHT), reader(PART), reader(LI
 
 _CHUNK_NBYTES = 384 * 1024
 """Activations that stay in L2 while the weights of a thread pass by."""
-
-_WIDE = 4
-"""From this many lanes on, a tile of eight is cheaper than one at a time."""
 
 
 def _build_finish(tokens: int, lanes_per_row: int) -> Any:
@@ -79,7 +76,7 @@ def _build_tile(isa: str, type_name: str, tokens: int, lanes_per_row: int) -> An
     """A tile of several tokens, of one signature: tile(weights, x, x_stride, token, columns, sums)."""
     if type_name in FLOAT_LAYOUTS:
         return _float_tile(FLOAT_LAYOUTS[type_name].build_tile(tokens))
-    return _integer_tile(INTEGER_LAYOUTS[type_name].build_tile(tokens * lanes_per_row, DOTS[isa]), lanes_per_row)
+    return _integer_tile(INTEGER_LAYOUTS[type_name].build_tile(tokens * lanes_per_row, TARGETS[isa]), lanes_per_row)
 
 
 def _float_tile(tile: Any) -> Any:
@@ -104,11 +101,13 @@ def build_rows(isa: str, type_name: str, lanes_per_row: int) -> Callable[..., An
     lanes_per_row: 1 for float types. Adds to (or writes) out + token * out_stride + 4 * row.
     x: quantized activations from token 0, or float rows.
     """
-    tokens = LANES // lanes_per_row
+    lanes = TARGETS[isa].wide_lanes
+    tokens = lanes // lanes_per_row
     narrow_tile, wide_tile = (_build_tile(isa, type_name, count, lanes_per_row) for count in (1, tokens))
-    # A wide tile reads float rows of tokens that do not exist; quantized activations come in whole tiles.
-    wide_from = tokens if type_name in FLOAT_LAYOUTS else _WIDE // lanes_per_row
-    narrow_sums, wide_sums = registers(f32x16, lanes_per_row), registers(f32x16, LANES)
+    # A wide tile reads float rows of tokens that do not exist; quantized activations come in whole tiles, and from
+    # half a tile on a wide one is cheaper than one token at a time.
+    wide_from = tokens if type_name in FLOAT_LAYOUTS else max(1, tokens // 2)
+    narrow_sums, wide_sums = registers(f32x16, lanes_per_row), registers(f32x16, lanes)
     narrow_finish, wide_finish = _build_finish(1, lanes_per_row), _build_finish(tokens, lanes_per_row)
 
     @whole

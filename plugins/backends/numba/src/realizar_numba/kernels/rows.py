@@ -25,7 +25,7 @@ _read_embedding, _read_gather = reader(EMBEDDING), reader(GATHER)
 
 def build_embedding(type_name: str) -> Callable[..., Any]:
     """The phase of EMBEDDING for a weight type. Ids beyond the table give the nearest row: memory stays safe."""
-    value = LAYOUTS[type_name].value
+    value = LAYOUTS[type_name].build_value()
 
     @whole
     def embedding(thread, num_threads, arguments):

@@ -128,6 +128,21 @@ def bits_to_f32(builder, v):
     return builder.bitcast(v, f32x16.llvm)
 
 
+@operation(lambda a: a(a))
+def negate(builder, a):
+    """-a"""
+    return builder.fneg(a)
+
+
+@operation(lambda v: f32x16(i32x16))
+def half_e8m0(builder, v):
+    """2 ** (v - 128) for bytes v, subnormal numbers included."""
+    small = builder.shl(constant(v.type, 0x00200000), v)
+    normal = builder.shl(builder.sub(v, constant(v.type, 1)), constant(v.type, 23))
+    bits = builder.select(builder.icmp_signed("<", v, constant(v.type, 2)), small, normal)
+    return builder.bitcast(bits, f32x16.llvm)
+
+
 def _tree(builder: Any, v: Any, combine: Any) -> Any:
     """Halve v until one lane is left: the order never depends on the optimizer."""
     count = 16

@@ -7,19 +7,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from realizar_numba.simd.types import I32, I64, call, constant, i8x16, i8x64, i16x16, i32x16, operation, splat
-
-
-@operation(lambda v: i8x64(i8x64))
-def low_nibbles(builder, v):
-    """v & 15"""
-    return builder.and_(v, constant(v.type, 15))
-
-
-@operation(lambda v: i8x64(i8x64))
-def high_nibbles(builder, v):
-    """v >> 4"""
-    return _shifted_right(builder, v, ir.Constant(I64, 4), 15)
+from realizar_numba.simd.types import I8, I32, I64, call, constant, i8x16, i8x64, i16x16, i32x16, operation, splat
 
 
 def shift_left(count: int) -> Any:
@@ -56,6 +44,24 @@ def mul_i32(builder, a, b):
     return builder.mul(a, b)
 
 
+@operation(lambda x: i32x16(types.int64))
+def splat_i32(builder, x):
+    """x in all lanes."""
+    return splat(builder, builder.trunc(x, I32), 16)
+
+
+@operation(lambda v: i32x16(i32x16))
+def low_nibbles_i32(builder, v):
+    """v & 15"""
+    return builder.and_(v, constant(i32x16.llvm, 15))
+
+
+@operation(lambda v: i32x16(i32x16))
+def high_nibbles_i32(builder, v):
+    """v >> 4, of bytes"""
+    return builder.lshr(v, constant(i32x16.llvm, 4))
+
+
 @operation(lambda v: i32x16(i8x16))
 def widen_i8(builder, v):
     """Signed bytes as int32."""
@@ -86,33 +92,16 @@ def sum_i32(builder, v):
     return call(builder, I32, "llvm.vector.reduce.add.v16i32", [v])
 
 
-def _shifted_right(builder: Any, v: Any, count: Any, mask: int) -> Any:
-    """Bytes >> count, masked; the mask must keep only bits of the same byte."""
-    words = builder.lshr(builder.bitcast(v, i32x16.llvm), splat(builder, builder.trunc(count, I32), 16))
-    return builder.and_(builder.bitcast(words, i8x64.llvm), constant(i8x64.llvm, mask))
-
-
-def _times_16(builder: Any, v: Any) -> Any:
-    """Bytes below 16, times 16."""
-    return builder.bitcast(builder.shl(builder.bitcast(v, i32x16.llvm), constant(i32x16.llvm, 4)), i8x64.llvm)
-
-
-@operation(lambda v, shift: i8x64(i8x64, types.intp))
-def nibbles_at(builder, v, shift):
-    """(v >> shift) & 15, shift 0 or 4."""
-    return _shifted_right(builder, v, shift, 15)
-
-
-@operation(lambda v, bit: i8x64(i8x64, types.intp))
-def bit_to_16(builder, v, bit):
-    """16 where the bit of that number is set, else 0."""
-    return _times_16(builder, _shifted_right(builder, v, bit, 1))
-
-
-@operation(lambda v, shift: i8x64(i8x64, types.intp))
-def pair_to_48(builder, v, shift):
-    """Two bits at shift, times 16."""
-    return _times_16(builder, _shifted_right(builder, v, shift, 3))
+@operation(lambda v, source, target, mask: i8x64(i8x64, types.intp, types.intp, types.intp))
+def move_bits(builder, v, source, target, mask):
+    """Bits of each byte that `mask` keeps once bit `source` has moved to bit `target`; none may leave its byte."""
+    words = builder.bitcast(v, i32x16.llvm)
+    distance = builder.sub(target, source)
+    up = builder.shl(words, splat(builder, builder.trunc(distance, I32), 16))
+    down = builder.lshr(words, splat(builder, builder.trunc(builder.neg(distance), I32), 16))
+    is_up = builder.icmp_signed(">=", distance, ir.Constant(I64, 0))
+    moved = builder.bitcast(builder.select(is_up, up, down), i8x64.llvm)
+    return builder.and_(moved, splat(builder, builder.trunc(mask, I8), 64))
 
 
 @operation(lambda v: i8x64(i8x64))

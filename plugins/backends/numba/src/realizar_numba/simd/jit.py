@@ -13,8 +13,11 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def compiled(function: Any) -> Any:
-    """Decorator: a function for compiled code to call; Numba infers its types, so it carries no annotations."""
-    return njit(**OPTIONS)(function)
+    """Decorator: a function for compiled code to call, always inlined: registers passed down stay registers.
+
+    Numba infers its types, so it carries no annotations.
+    """
+    return njit(forceinline=True, **OPTIONS)(function)
 
 
 def whole(function: F) -> F:

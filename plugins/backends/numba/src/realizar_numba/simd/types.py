@@ -42,7 +42,7 @@ class VectorModel(models.PrimitiveModel):
 
 
 i8x64, i8x16 = Vector("i8", 64), Vector("i8", 16)
-i16x16, i32x16 = Vector("i16", 16), Vector("i32", 16)
+i16x16, i16x32, i32x16 = Vector("i16", 16), Vector("i16", 32), Vector("i32", 16)
 f16x16, f32x16 = Vector("f16", 16), Vector("f32", 16)
 
 

@@ -1,11 +1,12 @@
-"""Weight layouts and their micro-kernels, one file per type.
+"""Weight layouts and their micro-kernels: every type is a way its codes lie and a way its scales lie.
 
-Every type is stored in groups of 16 rows, so that one 64-byte load gives 4 columns (8 with nibbles) of 16
-rows and nothing is ever summed across lanes. Packing moves 4-byte units of the file's blocks; scales lie
-right behind their quants, in reading order, one stream. Weights are the unsigned operand of the dot product;
-a signed type is stored with a bias, and the accumulator starts at minus bias times the sum of the activations.
+All types are stored in groups of 16 rows, so that one 64-byte load gives 4 columns of 16 rows (8 where codes have 4
+bits) and nothing is ever summed across lanes. A group is a row of super-blocks in reading order, one stream: scales,
+then blocks of 32 columns whose codes are planes of bits (`codes`). A kernel multiplies codes and int8 activations
+exactly (`products`), then scales (`scales`, `super_scales`): GEMV and GEMM from the same description, in the same
+order. Codes are the unsigned operand; a signed type is stored with a bias, which the sum of the activations undoes.
 
-A type's module gives: `group_nbytes(columns)`; `pack_group(source, row_nbytes, rows, columns, destination)` for
-up to 16 rows; `build_tile(lanes, dot)`, whose `tile(weights, x, columns, sums)` adds 16 rows times `lanes` tokens
-to registers; `value(group, row, column)`, one element as float32, bit for bit the reference dequantization.
+`words` knows where ggml's blocks keep codes and scales; `registry` names the types. A layout gives
+`group_nbytes(columns)`, `build_pack_group()`, `build_value()` and `build_tile(lanes, ...)`; `floats` has those of
+types without blocks.
 """

@@ -60,7 +60,15 @@ class FloatLayout:
         def value(group, row, column):
             return load_value(group + nbytes * (16 * column + row))
 
-        self.pack_group, self.value = pack_group, value
+        self._pack_group, self._value = pack_group, value
+
+    def build_pack_group(self) -> Any:
+        """See `realizar_numba.weights`."""
+        return self._pack_group
+
+    def build_value(self) -> Any:
+        """See `realizar_numba.weights`."""
+        return self._value
 
     def group_nbytes(self, columns: int) -> int:
         """Bytes of 16 rows."""

@@ -52,7 +52,7 @@ class PackedWeight:
 
 def build_pack(type_name: str) -> Callable[..., Any]:
     """A function that packs all groups: pack(source, row_nbytes, rows, columns, destination, group_nbytes)."""
-    pack_group = LAYOUTS[type_name].pack_group
+    pack_group = LAYOUTS[type_name].build_pack_group()
 
     @whole
     def pack(source, row_nbytes, rows, columns, destination, group_nbytes):
@@ -65,7 +65,7 @@ def build_pack(type_name: str) -> Callable[..., Any]:
 
 def build_unpack(type_name: str) -> Callable[..., Any]:
     """A function that writes all elements as float32: unpack(data, rows, columns, group_nbytes, values)."""
-    value = LAYOUTS[type_name].value
+    value = LAYOUTS[type_name].build_value()
 
     @whole
     def unpack(data, rows, columns, group_nbytes, values):
