@@ -54,6 +54,20 @@ class Activations:
         self.private = False
 
 
+class FloatTiles:
+    """Room for float rows, 8 tokens interleaved: [tile of 8 tokens][column][8] float32."""
+
+    def __init__(self, max_rows: int, width: int) -> None:
+        self.memory = aligned_zeros(-(-max_rows // LANES) * LANES * 4 * width)
+        self.address = address(self.memory)
+
+
+@compiled
+def float_address(tiles, token, columns):
+    """Where the first column of a token lies."""
+    return tiles + (token // LANES) * 4 * LANES * columns + 4 * (token % LANES)
+
+
 def destination(activations: Activations | None) -> dict[str, int]:
     """The fields of a kernel's record that say where quantized results go, if anywhere."""
     if activations is None:

@@ -15,6 +15,7 @@ from realizar_numba.kernels.attention import append_attention
 from realizar_numba.kernels.elementwise import append_elementwise
 from realizar_numba.kernels.gated import append_gated
 from realizar_numba.kernels.heads import HeadFunction, append_over_heads, rope_function, write_function
+from realizar_numba.kernels.interleave import append_interleave
 from realizar_numba.kernels.linear import Linear, LinearInput, append_linear, float_input, quantized_input
 from realizar_numba.kernels.norm import append_norm
 from realizar_numba.kernels.quantize import append_quantize
@@ -90,7 +91,9 @@ class BlockCompiler:
     def _linear_input(self, name: str, lanes: int) -> LinearInput:
         x = self._value(name)
         if not lanes:
-            return float_input(x)
+            tiles = self.workspace.float_tiles(name)
+            append_interleave(self.program, x, tiles)
+            return float_input(x, tiles)
         known = self._quantized.get(name)
         if known is None or known.lanes_per_row != lanes:
             known = self._quantized[name] = self.workspace.activations(name, lanes)

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from realizar.backend import Step
 from realizar.errors import ModelError
-from realizar_numba.activations import Activations
+from realizar_numba.activations import Activations, FloatTiles
 from realizar_numba.kernels.attention import StepArrays, append_attention
 from realizar_numba.kernels.compiled import Kernels
 from realizar_numba.kernels.elementwise import append_elementwise
 from realizar_numba.kernels.gated import append_gated
 from realizar_numba.kernels.heads import RopeTable, append_over_heads, rope_function, write_function
+from realizar_numba.kernels.interleave import append_interleave
 from realizar_numba.kernels.linear import Linear, LinearInput, append_linear, float_input, quantized_input
 from realizar_numba.kernels.norm import append_norm
 from realizar_numba.kernels.quantize import append_quantize
@@ -147,7 +148,10 @@ class SingleOps:
 def _input(program: Program, x: Matrix, num_rows: int, weight: PackedWeight) -> LinearInput:
     """x in the form that a weight's kernel reads."""
     if not weight.takes_integers:
-        return float_input(x)
+        tiles = FloatTiles(num_rows, x.width)
+        program.keep(tiles.memory)
+        append_interleave(program, x, tiles)
+        return float_input(x, tiles)
     activations = Activations(num_rows, x.width, program.num_threads, weight.lanes_per_row)
     program.keep(activations.memory)
     append_quantize(program, x, activations)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from realizar.backend import Plan
-from realizar_numba.activations import Activations
+from realizar_numba.activations import Activations, FloatTiles
 from realizar_numba.kernels.attention import StepArrays
 from realizar_numba.kernels.heads import RopeTable
 from realizar_numba.memory import Matrix, address, matrix
@@ -23,6 +23,7 @@ class Workspace:
         self.num_tokens = address(self.counts) + _NUM_TOKENS
         self.scratch = Scratch()
         self._activations: dict[tuple[str, int], Activations] = {}
+        self._float_tiles: dict[str, FloatTiles] = {}
         self._tables: dict[tuple[tuple[float, ...], float], RopeTable] = {}
 
     def update(self) -> None:
@@ -42,6 +43,12 @@ class Workspace:
             rows, width = self.plan.values[name].shape
             self._activations[key] = Activations(rows, width, self.num_threads, lanes_per_row)
         return self._activations[key]
+
+    def float_tiles(self, name: str) -> FloatTiles:
+        """Room for the interleaved form of a value."""
+        if name not in self._float_tiles:
+            self._float_tiles[name] = FloatTiles(*self.plan.values[name].shape)
+        return self._float_tiles[name]
 
     def rope_table(self, inv_freq: tuple[float, ...], scale: float) -> tuple[RopeTable, bool]:
         """The table of these frequencies, and whether it is new: then its phase must be appended."""

@@ -25,7 +25,7 @@ from realizar_numba.simd.sync import call_address
 from realizar_numba.weights.packed import PackedWeight
 
 GATED = record(
-    "num_rows", "x", "x_stride", "private_nbytes", "gate", "gate_kernel", "up", "up_kernel", "columns",
+    "num_rows", "x", "x_stride", "tiles", "private_nbytes", "gate", "gate_kernel", "up", "up_kernel", "columns",
     "out", "out_stride", "activations", "lanes_per_row", "scratch",
 )  # fmt: skip
 
@@ -46,7 +46,7 @@ def build_gated(kind: str) -> Callable[..., Any]:
     def gated(thread, num_threads, arguments):
         a = _read(arguments)
         num_rows, blocks = load_i64(a.num_rows), (a.columns + BLOCK_SIZE - 1) // BLOCK_SIZE
-        x = a.x + thread * a.private_nbytes if num_rows == 1 else a.x
+        tiles = a.tiles + thread * a.private_nbytes if num_rows == 1 else a.tiles
         gate = a.scratch + 8 * _PIECE * thread
         up = gate + 4 * _PIECE
         tokens = min(num_rows, _TOKENS)
@@ -59,10 +59,9 @@ def build_gated(kind: str) -> Callable[..., Any]:
             for start in range(0, num_rows, tokens):
                 stop = min(start + tokens, num_rows)
                 shift = start * stride + 4 * BLOCK_SIZE * first
-                call_address(
-                    a.gate_kernel, (a.gate, 2 * first, groups, start, stop, x, a.x_stride, gate - shift, stride, 0)
-                )
-                call_address(a.up_kernel, (a.up, 2 * first, groups, start, stop, x, a.x_stride, up - shift, stride, 0))
+                which = (2 * first, groups, start, stop, a.x, a.x_stride, tiles)
+                call_address(a.gate_kernel, (a.gate, *which, gate - shift, stride, 0))
+                call_address(a.up_kernel, (a.up, *which, up - shift, stride, 0))
                 for t in range(start, stop):
                     lane = lane_address(a.activations, t * a.lanes_per_row, blocks)
                     for b in range(count):

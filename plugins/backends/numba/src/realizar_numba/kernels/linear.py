@@ -13,7 +13,15 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from realizar_numba.activations import BLOCK_NBYTES, BLOCK_SIZE, LANES, Activations, lane_address
+from realizar_numba.activations import (
+    BLOCK_SIZE,
+    LANE_NBYTES,
+    LANES,
+    Activations,
+    FloatTiles,
+    float_address,
+    lane_address,
+)
 from realizar_numba.memory import Matrix
 from realizar_numba.program import Program
 from realizar_numba.records import fill, reader, record
@@ -25,7 +33,7 @@ from realizar_numba.simd.targets import TARGETS
 from realizar_numba.simd.types import f32x16, get, registers
 from realizar_numba.weights.packed import PackedWeight
 from realizar_numba.weights.packing import ROWS
-from realizar_numba.weights.registry import FLOAT_LAYOUTS, INTEGER_LAYOUTS
+from realizar_numba.weights.registry import FLOAT_LAYOUTS, LAYOUTS
 
 WEIGHT = record("data", "rows", "columns", "group_nbytes", "bias")
 """A packed matrix and its bias (or 0)."""
@@ -36,7 +44,7 @@ PART = record(
 )  # fmt: skip
 """One matrix of a phase: rows in `units` of whole groups; epilogues run over the units a thread has just made."""
 
-LINEAR = record("num_rows", "x", "x_stride", "private_nbytes", "parts", "num_parts")
+LINEAR = record("num_rows", "x", "x_stride", "tiles", "private_nbytes", "parts", "num_parts")
 """Several matrices over one input. private_nbytes: distance of the threads' own copies of a lone token, or 0."""
 
 _PART_NBYTES = PART.itemsize
@@ -72,48 +80,44 @@ def _build_finish(tokens: int, lanes_per_row: int) -> Any:
     return finish
 
 
-def _build_tile(isa: str, type_name: str, tokens: int, lanes_per_row: int) -> Any:
-    """A tile of several tokens, of one signature: tile(weights, x, x_stride, token, columns, sums)."""
-    if type_name in FLOAT_LAYOUTS:
-        return _float_tile(FLOAT_LAYOUTS[type_name].build_tile(tokens))
-    return _integer_tile(INTEGER_LAYOUTS[type_name].build_tile(tokens * lanes_per_row, TARGETS[isa]), lanes_per_row)
+def _build_sources(type_name: str, lanes_per_row: int) -> tuple[Any, Any]:
+    """Where a narrow and a wide tile find their input: source(x, x_stride, tiles, token, columns)."""
 
-
-def _float_tile(tile: Any) -> Any:
     @compiled
-    def from_rows(weights, x, x_stride, token, columns, sums):
-        tile(weights, x + token * x_stride, x_stride, columns, sums)
+    def lanes(x, x_stride, tiles, token, columns):
+        return lane_address(tiles, token * lanes_per_row, columns // BLOCK_SIZE)
 
-    return from_rows
-
-
-def _integer_tile(tile: Any, lanes_per_row: int) -> Any:
     @compiled
-    def from_activations(weights, x, x_stride, token, columns, sums):
-        tile(weights, lane_address(x, token * lanes_per_row, columns // BLOCK_SIZE), columns, sums)
+    def float_row(x, x_stride, tiles, token, columns):
+        return x + token * x_stride
 
-    return from_activations
+    @compiled
+    def float_tile(x, x_stride, tiles, token, columns):
+        return float_address(tiles, token, columns)
+
+    return (float_row, float_tile) if type_name in FLOAT_LAYOUTS else (lanes, lanes)
 
 
 def build_rows(isa: str, type_name: str, lanes_per_row: int) -> Callable[..., Any]:
     """The matrix kernel of a weight type: groups first_group..last_group times tokens first..last.
 
     lanes_per_row: 1 for float types. Adds to (or writes) out + token * out_stride + 4 * row.
-    x: quantized activations from token 0, or float rows.
+    tiles: quantized activations or interleaved floats, from token 0. x: float rows, which one token at a time reads.
     """
-    lanes = TARGETS[isa].wide_lanes
+    target = TARGETS[isa]
+    lanes = target.wide_lanes
     tokens = lanes // lanes_per_row
-    narrow_tile, wide_tile = (_build_tile(isa, type_name, count, lanes_per_row) for count in (1, tokens))
-    # A wide tile reads float rows of tokens that do not exist; quantized activations come in whole tiles, and from
-    # half a tile on a wide one is cheaper than one token at a time.
-    wide_from = tokens if type_name in FLOAT_LAYOUTS else max(1, tokens // 2)
+    narrow_tile, wide_tile = (LAYOUTS[type_name].build_tile(count, target) for count in (lanes_per_row, lanes))
+    narrow_source, wide_source = _build_sources(type_name, lanes_per_row)
+    token_nbits = 32 if type_name in FLOAT_LAYOUTS else 8 * LANE_NBYTES * lanes_per_row // BLOCK_SIZE
+    wide_from = max(1, tokens // 2)  # there a wide tile is cheaper than one token at a time
     narrow_sums, wide_sums = registers(f32x16, lanes_per_row), registers(f32x16, lanes)
     narrow_finish, wide_finish = _build_finish(1, lanes_per_row), _build_finish(tokens, lanes_per_row)
 
     @whole
-    def rows(weight, first_group, last_group, first, last, x, x_stride, out, out_stride, accumulate):
+    def rows(weight, first_group, last_group, first, last, x, x_stride, tiles, out, out_stride, accumulate):
         w = _read_weight(weight)
-        chunk = max(1, _CHUNK_NBYTES // (w.columns // BLOCK_SIZE * BLOCK_NBYTES + 1)) * LANES
+        chunk = max(1, 8 * _CHUNK_NBYTES // (w.columns * token_nbits * LANES + 1)) * LANES
         for start in range(first, last, chunk):
             stop = min(start + chunk, last)
             for g in range(first_group, last_group):
@@ -122,13 +126,13 @@ def build_rows(isa: str, type_name: str, lanes_per_row: int) -> Callable[..., An
                 token = start
                 while token + wide_from <= stop:
                     sums = wide_sums()
-                    wide_tile(weights, x, x_stride, token, w.columns, sums)
+                    wide_tile(weights, wide_source(x, x_stride, tiles, token, w.columns), w.columns, sums)
                     address = out + token * out_stride + 64 * g
                     wide_finish(sums, stop - token, bias, accumulate, valid_rows, address, out_stride)
                     token += tokens
                 while token < stop:
                     one = narrow_sums()
-                    narrow_tile(weights, x, x_stride, token, w.columns, one)
+                    narrow_tile(weights, narrow_source(x, x_stride, tiles, token, w.columns), w.columns, one)
                     address = out + token * out_stride + 64 * g
                     narrow_finish(one, 1, bias, accumulate, valid_rows, address, out_stride)
                     token += 1
@@ -143,7 +147,7 @@ def build_linear() -> Callable[..., Any]:
     def linear(thread, num_threads, arguments):
         a = _read_linear(arguments)
         num_rows = load_i64(a.num_rows)
-        x = a.x + thread * a.private_nbytes if num_rows == 1 else a.x
+        tiles = a.tiles + thread * a.private_nbytes if num_rows == 1 else a.tiles
         total = 0
         for i in range(a.num_parts):
             total += _read_part(a.parts + i * _PART_NBYTES).units
@@ -162,8 +166,9 @@ def build_linear() -> Callable[..., Any]:
                         end_group,
                         0,
                         num_rows,
-                        x,
+                        a.x,
                         a.x_stride,
+                        tiles,
                         part.out,
                         part.out_stride,
                         part.accumulate,
@@ -181,19 +186,21 @@ def build_linear() -> Callable[..., Any]:
 
 @attrs.frozen
 class LinearInput:
-    """What linear layers read: quantized activations, or float rows."""
+    """What linear layers read: tiles of quantized activations; or of floats, and for a lone token its row."""
 
     num_rows: int
-    address: int
+    row: int
     stride: int
+    tiles: int
     private_nbytes: int
 
     def fields(self) -> dict[str, int]:
         """As the fields of a kernel's record."""
         return {
             "num_rows": self.num_rows,
-            "x": self.address,
+            "x": self.row,
             "x_stride": self.stride,
+            "tiles": self.tiles,
             "private_nbytes": self.private_nbytes,
         }
 
@@ -201,12 +208,12 @@ class LinearInput:
 def quantized_input(x: Matrix, activations: Activations) -> LinearInput:
     """The quantized form of x."""
     private = activations.tile_nbytes if activations.private else 0
-    return LinearInput(x.num_rows, activations.address, 0, private)
+    return LinearInput(x.num_rows, 0, 0, activations.address, private)
 
 
-def float_input(x: Matrix) -> LinearInput:
-    """x as it is."""
-    return LinearInput(x.num_rows, x.address, x.stride, 0)
+def float_input(x: Matrix, tiles: FloatTiles) -> LinearInput:
+    """x as it is, and interleaved."""
+    return LinearInput(x.num_rows, x.address, x.stride, tiles.address, 0)
 
 
 def weight_record(program: Program, weight: PackedWeight, bias: NDArray[np.float32] | None) -> int:

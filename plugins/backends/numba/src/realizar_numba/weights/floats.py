@@ -1,5 +1,6 @@
 """F32, F16 and BF16 weights against float32 activations: any number of columns.
 
+One token is a row of floats; several are interleaved (`activations.FloatTiles`).
 Group: per column the 16 rows side by side. Each token has two accumulators, of even and of odd columns.
 """
 
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from realizar_numba.activations import LANES
 from realizar_numba.simd.floating import add, bits_to_f32, fma, from_f16
 from realizar_numba.simd.integer import shift_left, widen_u16
 from realizar_numba.simd.jit import compiled
@@ -24,6 +26,7 @@ from realizar_numba.simd.memory import (
     store_i16,
     store_i32,
 )
+from realizar_numba.simd.targets import Target
 from realizar_numba.simd.types import f32x16, get, put, registers
 from realizar_numba.weights.packing import PREFETCH
 
@@ -41,10 +44,7 @@ def _load_f16(address):
 
 
 class FloatLayout:
-    """The layout of one float type, with the functions named in `realizar_numba.weights`.
-
-    `build_tile(lanes)` gives `tile(weights, x, x_stride, columns, sums)`; token t's row starts at x + t x_stride.
-    """
+    """The layout of one float type, with the functions named in `realizar_numba.weights`."""
 
     def __init__(self, nbytes: int, load_rows: Any, load_value: Any) -> None:
         self.nbytes, self._load_rows = nbytes, load_rows
@@ -74,26 +74,27 @@ class FloatLayout:
         """Bytes of 16 rows."""
         return 16 * self.nbytes * columns
 
-    def build_tile(self, lanes: int) -> Any:
-        """See the class."""
+    def build_tile(self, lanes: int, target: Target) -> Any:
+        """See `realizar_numba.weights`; the same on every target."""
         new_sums, load_rows, column_nbytes = registers(f32x16, lanes), self._load_rows, 16 * self.nbytes
+        step = 4 if lanes == 1 else 4 * LANES
 
         @compiled
-        def tile(weights, x, x_stride, columns, sums):
+        def tile(weights, x, columns, sums):
             odd = new_sums()
             for _ in range(columns // 2):
                 w0, w1 = load_rows(weights), load_rows(weights + column_nbytes)
                 if lanes == 1:
                     prefetch(weights + PREFETCH)
                 for t in range(lanes):
-                    p = x + t * x_stride
+                    p = x + 4 * t
                     put(sums, t, fma(w0, broadcast_f32(p), get(sums, t)))
-                    put(odd, t, fma(w1, broadcast_f32(p + 4), get(odd, t)))
+                    put(odd, t, fma(w1, broadcast_f32(p + step), get(odd, t)))
                 weights += 2 * column_nbytes
-                x += 8
+                x += 2 * step
             if columns % 2:
                 for t in range(lanes):
-                    put(sums, t, fma(load_rows(weights), broadcast_f32(x + t * x_stride), get(sums, t)))
+                    put(sums, t, fma(load_rows(weights), broadcast_f32(x + 4 * t), get(sums, t)))
             for t in range(lanes):
                 put(sums, t, add(get(sums, t), get(odd, t)))
 
