@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
+import platform
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+import realizar_numba.pool
+from realizar.architectures.llama import Llama
+from realizar.progress import silent
+from realizar.testing import driver
+from realizar.testing.models import tiny_model
 from realizar_numba.backend import NumbaBackend
 from realizar_numba.cache import CodeCache
+from realizar_numba.crew import Crew
 from realizar_numba.kernels.compiled import Kernels
 from realizar_numba.memory import address
 from realizar_numba.pool import ALWAYS, IF_SHARED, NEVER, ThreadPool
 from realizar_numba.program import Program
 from realizar_numba.records import fill, reader, record
+
+CLOCKS = ("x86_64", "AMD64", "aarch64", "arm64")
+"""Machines whose cycle counter a program may read."""
 
 COUNTER = record("counts", "sums", "rounds")
 
@@ -42,7 +54,7 @@ def build_count():
 
 @pytest.fixture
 def kernels() -> Kernels:
-    return Kernels("generic", CodeCache(), lambda stage, done, total: None)
+    return Kernels("generic", CodeCache(), silent)
 
 
 @pytest.fixture
@@ -56,6 +68,22 @@ def make_pool(kernels: Kernels) -> Iterator[Callable[[int], ThreadPool]]:
     yield make
     for pool in made:
         pool.close()
+
+
+class ChosenCrew(Crew):
+    """A crew whose next size the test chooses, and which keeps what it is told."""
+
+    def __init__(self, full: int, sizes: Iterable[int]) -> None:
+        super().__init__(full)
+        self.told: list[tuple[int, int, int]] = []
+        self._sizes = iter(sizes)
+
+    @property
+    def size(self) -> int:
+        return next(self._sizes)
+
+    def observe(self, tokens: int, time: int, waited: int) -> None:
+        self.told.append((tokens, time, waited))
 
 
 def _run_rounds(
@@ -85,6 +113,55 @@ def test_phases_meet_at_barriers(kernels: Kernels, make_pool: Callable[[int], Th
     for _ in range(20):
         assert _run_rounds(kernels, pool, 6) == expected
     assert _run_rounds(kernels, pool, 6, IF_SHARED, num_tokens=2) == expected
+
+
+def test_each_step_runs_on_the_threads_of_its_crew(kernels: Kernels, make_pool: Callable[[int], ThreadPool]) -> None:
+    pool, sizes = make_pool(4), [4, 2, 1, 3, 4, 1, 1, 4]
+    counts, sums, tokens = np.zeros(4, np.int64), np.zeros(4, np.int64), np.array([5])
+    program = Program(kernels, 4)
+    arguments = fill(COUNTER, counts=address(counts), sums=address(sums), rounds=0)
+    program.append(kernels.address("count", build_count), arguments)
+    table = program.table()
+    table.crews[int(tokens[0]).bit_length()] = crew = ChosenCrew(4, sizes)
+    for size in sizes:
+        counts[:] = 0
+        pool.run(table, address(tokens))
+        assert counts.tolist() == [1] * size + [0] * (4 - size)
+    assert [told[0] for told in crew.told] == [5] * len(sizes)
+    assert all(time > 0 and waited >= 0 for _, time, waited in crew.told) or platform.machine() not in CLOCKS
+
+
+def test_lone_tokens_and_prompts_have_crews_of_their_own() -> None:
+    table = Program(Kernels("generic", CodeCache(), silent), 2).table()
+    assert table.crew(2, 1) is table.crew(2, 1)
+    assert table.crew(2, 64) is table.crew(2, 127)
+    assert len({id(table.crew(2, tokens)) for tokens in (1, 2, 4, 512)}) == 4
+
+
+@pytest.mark.parametrize("kind", ["Q4_1", "F16"])
+def test_a_changing_crew_does_not_change_bits(
+    make_backend: Callable[[int], NumbaBackend], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Steps of several tokens and of one, each on another number of threads, against one thread."""
+    model, prompts = tiny_model(kind), ((5, 7, 200, 3, 9, 11, 250, 2, 4, 8, 17), (1,), (30, 31, 32))
+    graph = Llama().build(model.config, model.tensors)
+    whole = driver.Program(graph, model.tensors, prompts, (True,) * len(prompts))
+
+    def logits(backend: NumbaBackend) -> NDArray[np.uint32]:
+        steps = driver.Driver(backend, whole).run(driver.chunked(prompts, (1, 1, 2)))
+        return np.concatenate(steps).view(np.uint32)
+
+    expected = logits(make_backend(1))
+    sizes, used = itertools.cycle([5, 1, 4, 2, 3]), set[int]()
+
+    def counted() -> Iterator[int]:
+        for size in sizes:
+            used.add(size)
+            yield size
+
+    monkeypatch.setattr(realizar_numba.pool, "Crew", lambda full: ChosenCrew(full, counted()))
+    np.testing.assert_array_equal(logits(make_backend(5)), expected)
+    assert used == {1, 2, 3, 4, 5}
 
 
 def test_one_thread_needs_no_barrier(kernels: Kernels, make_pool: Callable[[int], ThreadPool]) -> None:

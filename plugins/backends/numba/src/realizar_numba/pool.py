@@ -2,12 +2,13 @@
 
 A program is a table of phases; every thread runs each phase as number `thread` of `num_threads` and meets the
 others at barriers. Plain `threading.Thread`s run one compiled function without the GIL for life: Numba's own
-threading layers are never used, so concurrent callers cannot meet in them. A wait spins briefly and then
-sleeps in the kernel, so that a busy neighbour costs a time slice and not a collapse.
+threading layers are never used, so concurrent callers cannot meet in them. A program that runs often gets fewer
+threads while others need the cores (`crew.py`); the bits do not depend on it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 import weakref
@@ -18,20 +19,14 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from realizar_numba.barrier import EPOCH_STEP, LINE_NBYTES, MEETING_NBYTES, announce, arrived, await_epoch, meet, waited
+from realizar_numba.crew import Crew
 from realizar_numba.kernels.compiled import Kernels
 from realizar_numba.memory import address, aligned_zeros
 from realizar_numba.records import reader, record
 from realizar_numba.simd.jit import compiled, whole
-from realizar_numba.simd.memory import load_i64
-from realizar_numba.simd.sync import (
-    atomic_add,
-    atomic_load,
-    atomic_store,
-    call_address,
-    pause,
-    sleep_while,
-    wake_all,
-)
+from realizar_numba.simd.memory import load_i64, store_i64
+from realizar_numba.simd.sync import call_address, cycles
 
 ALWAYS, IF_SHARED, NEVER = 1, 2, 0
 """Barriers after a phase; IF_SHARED: only when the step has several tokens (else each thread made its own copy)."""
@@ -41,76 +36,43 @@ PHASE = record("function", "arguments", "barrier")
 
 _read_phase, _PHASE_NBYTES = reader(PHASE), PHASE.itemsize
 
-# Byte offsets into the control block; a cache line for each word that several threads write.
-_ARRIVED, _SLEEPERS, _EPOCH, _IDLERS = 0, 64, 128, 192
-_PROGRAM, _LENGTH, _NUM_TOKENS, _BASE = 256, 264, 272, 280
-_CONTROL_NBYTES = 320
-
-# An epoch word is a sequence number times 2^16 plus the number of threads that run; none means stop.
-_EPOCH_STEP = 1 << 16
-
-_BARRIER_SPINS = 4000
-_IDLE_SPINS = 20000
+# Byte offsets into the control block: the meeting, what a run needs and leaves, and a line for each thread.
+_PROGRAM, _LENGTH, _NUM_TOKENS, _BASE, _MEMBERS, _CYCLES, _WAITED = range(MEETING_NBYTES, MEETING_NBYTES + 56, 8)
+_LINES = MEETING_NBYTES + 64
 
 
 @compiled
-def _meet(control, target):
-    """Arrive, and wait until `target` threads have arrived in all. The count only grows: nothing is ever reset."""
-    if atomic_add(control + _ARRIVED, 1) + 1 >= target:
-        if atomic_add(control + _SLEEPERS, 0) > 0:
-            wake_all(control + _ARRIVED)
-        return
-    spins = 0
-    while atomic_load(control + _ARRIVED) < target:
-        spins += 1
-        if spins < _BARRIER_SPINS:
-            pause()
-            continue
-        atomic_add(control + _SLEEPERS, 1)
-        arrived = atomic_load(control + _ARRIVED)
-        if arrived < target:
-            sleep_while(control + _ARRIVED, arrived)
-        atomic_add(control + _SLEEPERS, -1)
-
-
-@compiled
-def _wait_for_epoch(control, seen):
-    """Wait until the epoch is no longer `seen`; the new one."""
-    spins = 0
-    while True:
-        epoch = atomic_load(control + _EPOCH)
-        if epoch != seen:
-            return epoch
-        spins += 1
-        if spins < _IDLE_SPINS:
-            pause()
-            continue
-        atomic_add(control + _IDLERS, 1)
-        if atomic_load(control + _EPOCH) == seen:
-            sleep_while(control + _EPOCH, seen)
-        atomic_add(control + _IDLERS, -1)
-
-
-@compiled
-def _start(control, num_threads):
-    """Let `num_threads` threads run the program of the control block; with 0, let all of them end."""
-    epoch = (atomic_load(control + _EPOCH) // _EPOCH_STEP + 1) * _EPOCH_STEP + num_threads
-    atomic_store(control + _EPOCH, epoch)
-    if atomic_add(control + _IDLERS, 0) > 0:
-        wake_all(control + _EPOCH)
+def _line(control, thread):
+    return control + _LINES + thread * LINE_NBYTES
 
 
 @compiled
 def _run_phases(thread, num_threads, control):
     program, length = load_i64(control + _PROGRAM), load_i64(control + _LENGTH)
     shared = load_i64(load_i64(control + _NUM_TOKENS)) > 1
-    target = load_i64(control + _BASE)
+    target, line = load_i64(control + _BASE), _line(control, thread)
     for i in range(length):
         phase = _read_phase(program + i * _PHASE_NBYTES)
         call_address(phase.function, (thread, num_threads, phase.arguments))
         if num_threads > 1 and (phase.barrier == ALWAYS or (phase.barrier == IF_SHARED and shared)):
             target += num_threads
-            _meet(control, target)
+            meet(control, line, target)
+
+
+@compiled
+def _lead(num_threads, control):
+    """Run the program as thread 0; leaves the cycles that it took, and those that all threads have waited so far."""
+    start, members = cycles(), load_i64(control + _MEMBERS)
+    store_i64(control + _BASE, arrived(control))
+    for thread in range(1, num_threads if num_threads > 0 else members):
+        announce(_line(control, thread), num_threads)
+    if num_threads > 0:
+        _run_phases(0, num_threads, control)
+    total = 0
+    for thread in range(members):
+        total += waited(_line(control, thread))
+    store_i64(control + _WAITED, total)
+    store_i64(control + _CYCLES, cycles() - start)
 
 
 def build_life() -> Callable[..., Any]:
@@ -122,31 +84,34 @@ def build_life() -> Callable[..., Any]:
     @whole
     def live(thread, num_threads, control):
         if thread == 0:
-            atomic_store(control + _BASE, atomic_load(control + _ARRIVED))
-            if num_threads != 1:
-                _start(control, num_threads)
-            if num_threads > 0:
-                _run_phases(thread, num_threads, control)
+            _lead(num_threads, control)
             return
         seen = 0
         while True:
-            seen = _wait_for_epoch(control, seen)
-            running = seen % _EPOCH_STEP
-            if running == 0:
+            seen = await_epoch(_line(control, thread), seen)
+            if seen % EPOCH_STEP == 0:
                 return
-            if thread < running:
-                _run_phases(thread, running, control)
+            _run_phases(thread, seen % EPOCH_STEP, control)
 
     return live
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Table:
-    """A program in memory: an array of PHASE whose last barrier is ALWAYS."""
+    """A program in memory: an array of PHASE whose last barrier is ALWAYS, and what its runs taught the pool."""
 
     phases: NDArray[Any]
     address: int
     length: int
+    crews: dict[int, Crew] = attrs.field(factory=dict, init=False)
+    """By the bits of the number of tokens: a lone token is limited by other things than a prompt."""
+
+    def crew(self, num_threads: int, tokens: int) -> Crew:
+        """The crew for steps of about so many tokens, of at most `num_threads` threads."""
+        kind = tokens.bit_length()
+        if kind not in self.crews:
+            self.crews[kind] = Crew(num_threads)
+        return self.crews[kind]
 
 
 class ThreadPool:
@@ -169,7 +134,10 @@ class ThreadPool:
             if self._threads is None:
                 self._threads = _Threads(self.num_threads, self._life)
                 self._end = weakref.finalize(self, self._threads.end)
-            self._threads.run(program, num_tokens)
+            tokens = ctypes.c_int64.from_address(num_tokens).value
+            crew = program.crew(self.num_threads, tokens)
+            time, waited = self._threads.run(program, num_tokens, crew.size)
+            crew.observe(tokens, time, waited)
 
     def close(self) -> None:
         """End and join the threads; a later `run` makes new ones."""
@@ -189,23 +157,27 @@ class _Threads:
     """Running threads and the control block through which they hear of programs."""
 
     def __init__(self, num_threads: int, life: Any) -> None:
-        self._num_threads, self._life, self._process_id = num_threads, life, os.getpid()
-        self._control = aligned_zeros(_CONTROL_NBYTES).view(np.int64)
+        self._life, self._process_id = life, os.getpid()
+        self._control = aligned_zeros(_LINES + num_threads * LINE_NBYTES).view(np.int64)
+        self._control[_MEMBERS // 8] = num_threads
         self._address = address(self._control)
+        self._waited = 0
         self.running = [self._start(number) for number in range(1, num_threads)]
 
     def _start(self, number: int) -> threading.Thread:
-        arguments = (number, self._num_threads, self._address)
+        arguments = (number, 0, self._address)
         thread = threading.Thread(target=self._life, args=arguments, name=f"realizar-numba-{number}", daemon=True)
         thread.start()
         return thread
 
-    def run(self, program: Table, num_tokens: int) -> None:
-        """Run a program; the caller is thread 0."""
+    def run(self, program: Table, num_tokens: int, num_threads: int) -> tuple[int, int]:
+        """Run a program on the caller as thread 0 and the first of the others; its cycles, and those waited in it."""
         self._control[_PROGRAM // 8] = program.address
         self._control[_LENGTH // 8] = program.length
         self._control[_NUM_TOKENS // 8] = num_tokens
-        self._life(0, self._num_threads, self._address)
+        self._life(0, num_threads, self._address)
+        before, self._waited = self._waited, int(self._control[_WAITED // 8])
+        return int(self._control[_CYCLES // 8]), self._waited - before
 
     def end(self) -> None:
         """Stop and join; in a child of the process that started them there is nobody to join."""

@@ -1,4 +1,4 @@
-"""What threads need: atomics, a pause, a sleep, and a call through an address."""
+"""What threads need: atomics, a clock, a pause, a sleep, and a call through an address."""
 
 from __future__ import annotations
 
@@ -42,6 +42,14 @@ def pause(builder):
         call(builder, ir.VoidType(), "llvm.x86.sse2.pause", [])
     elif _MACHINE in ("aarch64", "arm64"):
         call(builder, ir.VoidType(), "llvm.aarch64.hint", [ir.Constant(I32, 1)])
+
+
+@operation(lambda: types.int64())
+def cycles(builder):
+    """A clock that ticks evenly, in the machine's own unit; 0 on machines where it might trap."""
+    if _MACHINE in ("x86_64", "amd64", "aarch64", "arm64"):  # rdtsc, cntvct_el0
+        return call(builder, I64, "llvm.readcyclecounter", [])
+    return ir.Constant(I64, 0)
 
 
 @operation(lambda function, arguments: types.void(types.int64, arguments))
