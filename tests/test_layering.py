@@ -75,7 +75,9 @@ def test_only_the_kit_imports_what_only_tests_need():
             assert not {name for name in imports(path) if name.startswith("realizar.testing")}, relative(path)
 
 
-@pytest.mark.parametrize("package", ["engine", "sampling", "chat", "architectures", "quant", "reference", "store"])
+@pytest.mark.parametrize(
+    "package", ["engine", "sampling", "chat", "architectures", "quant", "reference", "store", "bench"]
+)
 def test_core_knows_nothing_of_its_command_line(package):
     for path in (CORE / package).rglob("*.py"):
         assert not {name for name in imports(path) if name.startswith("realizar.cli")}, relative(path)

@@ -247,55 +247,6 @@ class TestInspect:
         assert _short(2.5) == 2.5
 
 
-class TestBench:
-    """`realizar bench`."""
-
-    @pytest.fixture
-    def results(self, succeed, model):
-        line = ("bench", model, "-p", "8,16", "-n", "4", "-r", 2, "--backend", "numpy", "--threads", "1,2", "--json")
-        return json.loads(succeed(*line))
-
-    def test_json(self, results):
-        assert list(results) == ["results"]
-        rows = results["results"]
-        assert all(list(row) == ["n_prompt", "n_gen", "threads", "tokens_per_s", "stddev"] for row in rows)
-        assert [(row["n_prompt"], row["n_gen"], row["threads"]) for row in rows] == [
-            (8, 0, 1), (16, 0, 1), (0, 4, 1), (8, 0, 2), (16, 0, 2), (0, 4, 2)
-        ]  # fmt: skip
-        assert all(row["tokens_per_s"] > 0 and row["stddev"] >= 0 for row in rows)
-
-    def test_zero_leaves_a_test_out(self, succeed, model):
-        text = succeed("bench", model, "-p", "0", "-n", "2", "-r", 1, "--backend", "numpy")
-        assert len(text.splitlines()) == 1
-        assert text.split()[:3] == ["tg2", "threads", "all"]
-
-    @pytest.mark.parametrize(("factor", "code"), [(1e-6, 0), (1e6, 1)])
-    def test_against(self, invoke, model, tmp_path, factor, code):
-        row = {"n_prompt": 8, "n_gen": 0, "threads": None, "tokens_per_s": 1000.0 * factor, "stddev": 0.0}
-        baseline = tmp_path / "baseline.json"
-        baseline.write_text(json.dumps({"results": [row]}))
-        result = invoke("bench", model, "-p", 8, "-n", 0, "-r", 1, "--against", baseline, "--threshold", "5%")
-        assert result.exit_code == code
-
-    @pytest.mark.parametrize(("threshold", "slower"), [(0.05, True), (0.11, False)])
-    def test_threshold(self, threshold, slower):
-        from realizar.cli.bench import Row, _regressed
-
-        assert _regressed([Row(8, 0, 1, 90.0, 1.0)], {(8, 0, 1): 100.0, (16, 0, 1): 1.0}, threshold) is slower
-
-    def test_a_baseline_of_something_else(self, invoke, model, tmp_path):
-        baseline = tmp_path / "baseline.json"
-        line = ("bench", model, "-p", 8, "-n", 0, "-r", 1, "--backend", "numpy", "--against", baseline)
-        baseline.write_text("[]")
-        assert "not the output of `realizar bench --json`" in str(invoke(*line).exception)
-        baseline.write_text('{"results": []}')
-        assert "the baseline has none of these rows" in str(invoke(*line).exception)
-
-    @pytest.mark.parametrize("option", [("-p", "many"), ("-n", "-1"), ("--threshold", "some"), ("--threads", "")])
-    def test_usage(self, invoke, model, option):
-        assert invoke("bench", model, *option).exit_code == 2
-
-
 class TestPerplexity:
     """`realizar perplexity`."""
 

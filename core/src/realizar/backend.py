@@ -48,6 +48,18 @@ class BackendOptions:
     kv_type: str | None = None
 
 
+@attrs.frozen
+class Floor:
+    """What the machine itself can do, measured, so that a backend's speed can be told as a fraction of it.
+
+    bytes_per_s: reading memory, of each pass over data larger than the caches. int8_ops_per_s: dot products of bytes
+    in registers, a multiplication and an addition counted as two, of each pass. Both with the backend's threads.
+    """
+
+    bytes_per_s: tuple[float, ...]
+    int8_ops_per_s: tuple[float, ...]
+
+
 @attrs.define
 class Step:
     """The fixed int32 arrays that a step reads; counts say how much of them is in use.
@@ -173,6 +185,9 @@ class Backend(ABC):
     def probe(cls) -> Availability:
         """Whether it can run here: cheap, and no exception for a missing device."""
 
+    def reserve(self, tensors: Sequence[LazyTensor]) -> None:  # noqa: B027 (most backends take memory as it comes)
+        """Make room in one piece for these tensors, which `load` will be given; called at most once, before it."""
+
     @abstractmethod
     def load(self, tensor: LazyTensor, ops: frozenset[str]) -> Buffer:
         """The tensor in this backend's layout; `ops` are those that read it."""
@@ -224,6 +239,10 @@ class Backend(ABC):
     def notes(self) -> Sequence[str]:
         """What a user should know about how the loaded model runs (a type dequantized at load, a missing cache)."""
         return ()
+
+    def floor(self) -> Floor | None:
+        """Measure what this machine can do at best; None where a backend has no kernels for that. Takes a second."""
+        return None
 
     def close(self) -> None:  # noqa: B027 (most backends hold nothing)
         """Release threads and device memory; the instance must not be used afterwards."""

@@ -24,6 +24,7 @@ from realizar.engine.result import Completion, Piece
 from realizar.engine.runner import ModelRunner
 from realizar.engine.scheduler import Scheduler
 from realizar.engine.scoring import Scoring
+from realizar.engine.sequence import Sequence as EngineSequence
 from realizar.engine.stream import PieceStream
 from realizar.errors import ContextOverflow, ModelError, RequestError
 from realizar.model import ModelConfig, ModelFile
@@ -156,6 +157,10 @@ class LLM:
         scoring = Scoring(ids, self.config.vocab_size)
         self._engine.submit(scoring.sequence)
         return scoring.wait()
+
+    def submit(self, sequence: EngineSequence) -> None:
+        """Queue a sequence of the engine's own kind, for those who must see every step (benchmarks)."""
+        self._engine.submit(sequence)
 
     def warm_up(self) -> None:
         """Run a prefill and a decode step, so that whatever is compiled on first use is."""
