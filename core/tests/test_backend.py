@@ -117,6 +117,7 @@ def test_sizes() -> None:
     assert list(NumpyBackend().buckets(bucket)) == [bucket]
     assert CacheSpec(((2, 16), (1, 8)), 10, 4, "F32").nbytes == 2 * (2 * 16 + 8) * 40 * 4
     assert CacheSpec(((2, 16), (1, 8)), 10, 4, "F16").nbytes == 2 * (2 * 16 + 8) * 40 * 2
+    assert CacheSpec(((2, 33), (1, 64)), 10, 4, "Q8_0").nbytes == 2 * (2 * 2 + 2) * 34 * 40
     step = Step.empty(max_tokens=8, max_seqs=2, max_rows=3, max_blocks=5)
     assert [a.shape for a in (step.positions, step.query_start_loc, step.block_tables, step.logits_rows)] == [
         (8,), (3,), (2, 5), (3,),

@@ -162,8 +162,8 @@ class TestRun:
         assert "1 to 16" not in invoke("run", model, "x" * 20, "--raw", "--ctx", 16).output
         result = invoke("run", model, "x" * 20, "--raw", "--ctx", 16)
         assert "the prompt has 21 tokens, the context holds 16" in str(result.exception)
-        result = invoke("run", model, "x", "--raw", "--kv-type", "Q8_0")
-        assert "cannot keep a Q8_0 cache" in str(result.exception)
+        result = invoke("run", model, "x", "--raw", "--kv-type", "Q4_0")
+        assert "cannot keep a Q4_0 cache" in str(result.exception)
         result = invoke("run", model, "x", "--raw", "--model-format", "abc")
         assert "unknown format 'abc'" in str(result.exception)
 

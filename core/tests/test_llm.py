@@ -227,8 +227,8 @@ def test_files_that_cannot_run(open_llm, tmp_path):
 
 
 def test_options_that_cannot_be_met(open_llm):
-    with pytest.raises(PluginError, match="cannot keep a Q8_0 cache; it can: F32, F16"):
-        open_llm(kv_type="Q8_0")
+    with pytest.raises(PluginError, match="cannot keep a Q4_0 cache; it can: F32, F16"):
+        open_llm(kv_type="Q4_0")
     with pytest.raises(PluginError, match="unknown backend 'abacus'; installed: .*numpy"):
         open_llm(backend="abacus")
 

@@ -184,17 +184,36 @@ def test_attention(backend: type[NumpyBackend], window: int, softcap: float) -> 
     check(backend, actual, expected)
 
 
-def test_half_precision_cache_rounds_keys_and_values() -> None:
-    """One token attends to itself alone, so the output is the cached value: rounded to float16, and to nothing else."""
+def _to_bf16(x: np.ndarray) -> np.ndarray:
+    """Nearest float with 8 significant bits, found by comparing both neighbours; ties to the even one."""
+    low = (x.view(np.uint32) & 0xFFFF0000).view(np.float32)
+    high = ((x.view(np.uint32) & 0xFFFF0000) + 0x10000).view(np.float32)
+    even = (low.view(np.uint32) >> 16) % 2 == 0
+    down, up = np.abs(x - low), np.abs(high - x)
+    return np.where((down < up) | ((down == up) & even), low, high)
+
+
+def _to_q8_0(x: np.ndarray) -> np.ndarray:
+    """One block a row: 127 steps to the largest magnitude, the step as float16."""
+    step = np.abs(x).max(axis=-1, keepdims=True) / np.float32(127)
+    return np.round(x / step) * step.astype(np.float16).astype(np.float32)
+
+
+ROUNDED = {"F16": lambda x: x.astype(np.float16).astype(np.float32), "BF16": _to_bf16, "Q8_0": _to_q8_0}
+
+
+@pytest.mark.parametrize("kv_type", ROUNDED)
+def test_cache_rounds_keys_and_values(kv_type: str) -> None:
+    """One token attends to itself alone, so the output is the cached value: rounded as its type holds it."""
     step = two_sequences((1, 1), (1, 1), [[0], [1]])
-    (cache,) = NumpyBackend().make_cache(CacheSpec(((1, 3),), 2, 2, "F16"))
+    (cache,) = NumpyBackend().make_cache(CacheSpec(((1, 3),), 2, 2, kv_type))
     q, k, v = (draw(2, 3).astype(np.float32) for _ in range(3))
     out = np.empty((2, 3), np.float32)
     NumpyBackend().attention(
         q, k, v, num_heads=1, num_key_value_heads=1, head_dim=3, scale=1.0, sliding_window=0, softcap=0.0, cache=cache,
         step=step, out=out,
     )  # fmt: skip
-    assert np.array_equal(out, v.astype(np.float16).astype(np.float32))
+    np.testing.assert_allclose(out, ROUNDED[kv_type](v), rtol=1e-6)
 
 
 @either

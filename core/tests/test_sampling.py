@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realizar.errors import ModelError, RequestError
-from realizar.sampling import SampledToken, SamplingParams, TokenCounts, filters, random_seed, sample, uniform
+from realizar.sampling import SampledToken, SamplingParams, TokenCounts, random_seed, sample, uniform
 from realizar.sampling.penalties import penalize
 from realizar.sampling.philox import philox4x32
+from realizar.sampling.ranking import Ranking, top_k
 
 KNOWN_ANSWERS = [  # Random123, kat_vectors, "philox4x32 10"
     ((0,) * 4, (0,) * 2, (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
@@ -212,13 +213,54 @@ def test_a_large_vocabulary_equals_a_full_sort(params):
         assert margin < 1e-12 or choose(row, position=position, seed=11, **params).token_id == expected
 
 
+def spread_row(seed: int, size: int, spread: float, *, tied: bool, num_banned: int) -> np.ndarray:
+    """Normal logits with an outlier far below; tied: a handful of different values; some are minus infinity."""
+    rng = np.random.default_rng(seed)
+    row = rng.normal(size=size) * spread
+    row[rng.integers(size)] = -1e4
+    if tied:
+        row = np.round(row / (spread + 1e-9)) * spread
+    row[rng.permutation(size)[: min(num_banned, size - 1)]] = -np.inf
+    return row.astype(np.float32)
+
+
+@given(
+    st.integers(0, 2**32), st.integers(257, 6000), st.sampled_from([0, 0.01, 0.5, 3]), st.booleans(),
+    st.sampled_from([0, 1, 2000]), st.floats(0.01, 1), st.sampled_from([0, 1e-4, 0.2]), st.sampled_from([0.1, 1, 30]),
+)  # fmt: skip
+@settings(max_examples=80, deadline=None)
+def test_a_flat_distribution_equals_a_full_sort(seed, size, spread, tied, num_banned, top_p, min_p, temperature):
+    """Where the mass does not end among the few tokens that are sorted at once."""
+    row = spread_row(seed, size, spread, tied=tied, num_banned=num_banned)
+    params = {"top_p": top_p, "min_p": min_p, "temperature": temperature}
+    for position in range(3):
+        expected, margin = reference_draw(row.tolist(), uniform(seed, position), **params)
+        assert margin < 1e-12 or choose(row, position=position, seed=seed, **params).token_id == expected
+
+
+@pytest.mark.parametrize("size", [3, 256, 257, 5000])
+def test_a_mass_past_the_end_is_the_last_token_with_weight(size):
+    num_heavy = size // 2
+    logits = -np.arange(size, dtype=np.float32)
+    ranking = Ranking(logits, np.where(np.arange(size) < num_heavy, 0.5, 0.0))
+    assert ranking.reaching(size) == (num_heavy - 1, num_heavy / 2)
+    assert ranking.exceeding(num_heavy / 2) == num_heavy - 1
+
+
+def test_equal_tokens_above_banned_ones():
+    logits = np.full(3000, 1e30, np.float32)
+    logits[::3] = -np.inf
+    ranking = Ranking(logits, np.exp(np.subtract(logits, 1e30, where=logits > 0, out=logits.astype(np.float64))))
+    assert ranking.exceeding(1000) == 1501  # the thousand and first that is not banned
+
+
 @given(st.integers(1, 6000), st.integers(1, 300), st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_top_k_ids_equal_a_full_sort(size, k, seed):
     row = np.random.default_rng(seed).integers(-50, 50, size).astype(np.float32)
     row[seed % size] = -np.inf
     expected = sorted(range(size), key=lambda i: (-row[i], i))[:k]
-    assert filters.top_k(row, k).tolist() == expected
+    assert top_k(row, k).tolist() == expected
 
 
 def test_minus_infinity_is_never_drawn():

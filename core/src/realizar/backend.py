@@ -10,18 +10,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from realizar.dtypes import dtype
 from realizar.errors import UnsupportedOp
 from realizar.graph import Block, Graph, Node
 from realizar.ops import op
 from realizar.progress import Progress, silent
 from realizar.tensors import LazyTensor
 from realizar.trace import Tracer
+
+if TYPE_CHECKING:
+    from realizar.kernel_report import KernelReport
 
 Buffer = Any
 """A loaded weight: whatever the backend's own kernels take."""
@@ -119,9 +123,12 @@ class CacheSpec:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of keys and values of all layers (F32 and F16 caches)."""
-        width = sum(heads * head_dim for heads, head_dim in self.layers)
-        return 2 * width * self.num_blocks * self.block_size * (4 if self.dtype == "F32" else 2)
+        """Bytes of keys and values of all layers; each head is whole blocks of a type that has blocks."""
+        kind = dtype(self.dtype)
+        head_nbytes = sum(
+            heads * -(-head_dim // kind.block_size) * kind.block_nbytes for heads, head_dim in self.layers
+        )
+        return 2 * head_nbytes * self.num_blocks * self.block_size
 
 
 @attrs.define
@@ -186,7 +193,7 @@ class Backend(ABC):
         """Whether it can run here: cheap, and no exception for a missing device."""
 
     def reserve(self, tensors: Sequence[LazyTensor]) -> None:  # noqa: B027 (most backends take memory as it comes)
-        """Make room in one piece for these tensors, which `load` will be given; called at most once, before it."""
+        """Make room in one piece for these tensors, which `load` will be given next; once a model, nothing is read."""
 
     @abstractmethod
     def load(self, tensor: LazyTensor, ops: frozenset[str]) -> Buffer:
@@ -243,6 +250,20 @@ class Backend(ABC):
     def floor(self) -> Floor | None:
         """Measure what this machine can do at best; None where a backend has no kernels for that. Takes a second."""
         return None
+
+    @classmethod
+    def explainable(cls) -> Sequence[str]:
+        """Names of the kernels that `explain` knows, such as "linear Q4_1 decode"; none by default."""
+        return ()
+
+    @classmethod
+    def explain(cls, kernel: str, target: str | None = None) -> KernelReport:
+        """What the code of a kernel of `explainable` is; nothing of it is run.
+
+        target: the instruction set or device to compile for; None = what would be used here.
+        Raises BackendUnavailable if it cannot be compiled for here.
+        """
+        raise UnsupportedOp(f"backend {cls.name!r} cannot explain its kernels")
 
     def close(self) -> None:  # noqa: B027 (most backends hold nothing)
         """Release threads and device memory; the instance must not be used afterwards."""

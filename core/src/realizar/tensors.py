@@ -28,6 +28,7 @@ class LazyTensor:
     dtype: DType
     source: str
     _read: Callable[[], Array] = attrs.field(repr=False)
+    _release: Callable[[], None] = attrs.field(default=lambda: None, repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -45,6 +46,13 @@ class LazyTensor:
         A view of the mapped file where possible; read-only. Little-endian whatever the file was.
         """
         return self._read()
+
+    def release(self) -> None:
+        """Give memory that only holds what `read()` found in the file back to the system; a later read finds it again.
+
+        Arrays that were read stay valid.
+        """
+        self._release()
 
     def to_float32(self) -> NDArray[np.float32]:
         """All elements as float32 of `shape`."""

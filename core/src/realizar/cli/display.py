@@ -1,4 +1,4 @@
-"""Tables, and progress bars that are shown only where somebody looks."""
+"""Tables, and progress bars that are shown only where somebody looks; rich is imported only then."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import contextlib
 import sys
 from collections.abc import Iterable, Iterator
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-
 from realizar.progress import Progress as ProgressCallback
 from realizar.progress import silent
-
-stderr = Console(stderr=True)
 
 
 def print_table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """Columns on standard output; one line a row unless a terminal is too narrow."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     for title in titles:
         table.add_column(title, overflow="fold")
@@ -30,11 +27,14 @@ def print_table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 @contextlib.contextmanager
 def progress_bars() -> Iterator[ProgressCallback]:
     """A Progress callback that draws one bar per stage and removes them at the end; silent without a terminal."""
-    if not stderr.is_terminal:
+    if not sys.stderr.isatty():
         yield silent
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=stderr, transient=True) as bars:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(stage: str, done: int, total: int) -> None:

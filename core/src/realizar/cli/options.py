@@ -19,7 +19,7 @@ def model_options(function: F) -> F:
             click.option("--backend", help="Compute backend; the best one by default."),
             click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all cores by default."),
             click.option("--ctx", "max_model_len", type=click.IntRange(min=1), help="Context length in tokens."),
-            click.option("--kv-type", help="Type of the KV cache (F16, F32); the backend's default."),
+            click.option("--kv-type", help="Type of the KV cache (F32, F16, BF16, Q8_0); the backend's default."),
             click.option("--model-format", help="Format plugin that reads MODEL; recognized by default."),
         )
     ):

@@ -73,10 +73,13 @@ def load_model(
 
 
 def _load_weights(backend: Backend, graph: Graph, file: ModelFile, progress: Progress) -> dict[str, Buffer]:
+    """Every tensor that the graph reads, one after another: a file's pages are given back once they are loaded."""
     weights = {}
     uses = graph.tensor_ops
+    backend.reserve([file.tensors[name] for name in uses])
     for done, (name, ops) in enumerate(uses.items()):
         progress("loading weights", done, len(uses))
         weights[name] = backend.load(file.tensors[name], ops)
+        file.tensors[name].release()
     progress("loading weights", len(uses), len(uses))
     return weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import attrs
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from realizar.backend import Backend, Bucket, Buffer, CacheSpec, Plan, Step, StepFn
 from realizar.engine.sequence import Chunk
+from realizar.engine.sequence import Sequence as EngineSequence
 from realizar.graph import Graph
 
 
@@ -39,7 +41,7 @@ class ModelRunner:
         _fill(compiled.plan.step, chunks, self.block_size)
         compiled.run()
         logits = self.backend.logits(compiled.plan)
-        ends = np.cumsum([chunk.num_rows for chunk in chunks])
+        ends = accumulate(chunk.num_rows for chunk in chunks)
         for chunk in chunks:
             chunk.sequence.num_computed += chunk.count
         return [logits[end - chunk.num_rows : end] for end, chunk in zip(ends, chunks, strict=True)]
@@ -65,17 +67,32 @@ def _fill(step: Step, chunks: Sequence[Chunk], block_size: int) -> None:
     """Write the chunks into the step's arrays, one after another."""
     at = row = 0
     for s, chunk in enumerate(chunks):
-        sequence, count = chunk.sequence, chunk.count
-        start, end = sequence.num_computed, sequence.num_computed + chunk.count
-        here = slice(at, at + count)
-        positions = np.arange(start, end, dtype=np.int32)
-        table = np.asarray(sequence.block_table, np.int32)
-        step.input_ids[here] = sequence.token_ids[start:end]
-        step.positions[here] = positions
-        step.slot_mapping[here] = table[positions // block_size] * block_size + positions % block_size
-        step.query_start_loc[s : s + 2] = at, at + count
-        step.context_lens[s] = end
+        table, end = chunk.sequence.block_table, at + chunk.count
+        if chunk.count == 1:
+            _fill_token(step, at, chunk.sequence, block_size)
+        else:
+            _fill_tokens(step, at, end, chunk.sequence, block_size)
+        step.query_start_loc[s], step.query_start_loc[s + 1] = at, end
+        step.context_lens[s] = chunk.sequence.num_computed + chunk.count
         step.block_tables[s, : len(table)] = table
-        step.logits_rows[row : row + chunk.num_rows] = np.arange(at + count - chunk.num_rows, at + count)
-        at, row = at + count, row + chunk.num_rows
+        step.logits_rows[row : row + chunk.num_rows] = range(end - chunk.num_rows, end)
+        at, row = end, row + chunk.num_rows
     step.num_tokens, step.num_seqs, step.num_rows = at, len(chunks), row
+
+
+def _fill_token(step: Step, at: int, sequence: EngineSequence, block_size: int) -> None:
+    """The next token, by plain numbers: of a decode step all tokens, for which arrays of one would cost more."""
+    position = sequence.num_computed
+    step.input_ids[at] = sequence.token_ids[position]
+    step.positions[at] = position
+    step.slot_mapping[at] = sequence.block_table[position // block_size] * block_size + position % block_size
+
+
+def _fill_tokens(step: Step, at: int, end: int, sequence: EngineSequence, block_size: int) -> None:
+    """The next tokens, at..end of the step."""
+    start = sequence.num_computed
+    positions = np.arange(start, start + end - at, dtype=np.int32)
+    step.input_ids[at:end] = sequence.token_ids[start : start + end - at]
+    step.positions[at:end] = positions
+    table = np.asarray(sequence.block_table, np.int32)
+    step.slot_mapping[at:end] = table[positions // block_size] * block_size + positions % block_size

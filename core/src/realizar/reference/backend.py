@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realizar.backend import Availability, Backend, Buffer, CacheSpec, Plan, Step, kernel
+from realizar.dtypes import dtype
 from realizar.errors import ModelError
 from realizar.graph import Graph
 from realizar.reference.activations import ACTIVATION_FUNCTIONS
@@ -22,7 +23,7 @@ class NumpyBackend(Backend):
     """The reference: every op as its definition reads, in float32, weights dequantized at load."""
 
     name = "numpy"
-    kv_types = ("F32", "F16")
+    kv_types = ("F32", "F16", "BF16", "Q8_0")
     real: ClassVar[type[np.floating[Any]]] = np.float32
 
     @classmethod
@@ -33,12 +34,12 @@ class NumpyBackend(Backend):
         return tensor.to_float32().astype(self.real, copy=False)
 
     def make_cache(self, spec: CacheSpec) -> Sequence[LayerCache]:
-        dtype = {"F32": self.real, "F16": np.float16}[spec.dtype]
+        kind = None if spec.dtype == "F32" else dtype(spec.dtype)
 
         def zeros(heads: int, head_dim: int) -> Any:
-            return np.zeros((spec.num_blocks, spec.block_size, heads, head_dim), dtype)
+            return np.zeros((spec.num_blocks, spec.block_size, heads, head_dim), self.real)
 
-        return [LayerCache(zeros(*layer), zeros(*layer)) for layer in spec.layers]
+        return [LayerCache(zeros(*layer), zeros(*layer), kind) for layer in spec.layers]
 
     def make_plan(self, graph: Graph, weights: Mapping[str, Buffer], cache: Sequence[Any], step: Step) -> Plan:
         plan = super().make_plan(graph, weights, cache, step)

@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realizar.errors import ModelError, RequestError
-from realizar.sampling import filters
 from realizar.sampling.params import SamplingParams
 from realizar.sampling.penalties import TokenCounts, has_penalties, penalize
 from realizar.sampling.philox import uniform
+from realizar.sampling.ranking import Ranking, top_k
+
+_FEW = 0.1
+"""Share of a vocabulary below which it pays to copy the tokens that are left."""
 
 
 @attrs.frozen
@@ -80,41 +83,63 @@ def _adjust(
 
 
 def _draw(logits: NDArray[np.float32], best: int, params: SamplingParams, u: float) -> int:
-    """The id at which the filtered cumulative distribution first exceeds `u`."""
-    candidates = filters.top_k(logits, params.top_k) if params.top_k else None
+    """The id at which the filtered cumulative distribution first exceeds `u`.
+
+    Source of min_p: Nguyen et al. 2024, arXiv:2407.01082.
+    """
+    highest = float(logits[best])
+    candidates = _candidates(logits, highest, params)
     row = logits if candidates is None else logits[candidates]
-    # the maximum is taken off before the division, so that no temperature is small enough to overflow
-    values = (row.astype(np.float64) - float(logits[best])) / params.temperature
-    weights = np.exp(values)
-    kept: NDArray[np.int64] | None = None
-    if params.top_p < 1:
-        kept = filters.top_p(values, weights, params.top_p)
+    weights = _weights(row, highest, params.temperature)
+    total = float(weights.sum())
     if params.min_p > 0:
-        heavy = filters.min_p(weights, params.min_p)
-        kept = np.flatnonzero(heavy) if kept is None else kept[heavy[kept]]
-    if kept is not None:
-        values, weights = values[kept], weights[kept]
-        candidates = kept if candidates is None else candidates[kept]
-    chosen = _invert(values, weights, u)
+        weights *= weights >= params.min_p  # of the heaviest, which weighs 1
+    chosen = _invert(Ranking(row, weights), weights, total, params.top_p, u)
     return chosen if candidates is None else int(candidates[chosen])
 
 
-def _invert(values: NDArray[np.float64], weights: NDArray[np.float64], u: float) -> int:
-    target = u * float(weights.sum())
-    ids, cumulative = filters.head(values, weights, target)
-    rank = int(np.searchsorted(cumulative, target, side="right"))
-    # the two sums round differently: a target past the end belongs to the last token that has weight
-    return int(ids[min(rank, int(np.searchsorted(cumulative, cumulative[-1], side="left")))])
+def _candidates(logits: NDArray[np.float32], highest: float, params: SamplingParams) -> NDArray[np.int64] | None:
+    """Ids outside of which nothing is drawn nor counts for top_p, by rank or in order; None: all, or nearly."""
+    if params.top_k:
+        return top_k(logits, params.top_k)
+    if params.min_p > 0 and params.top_p == 1:
+        slack = 1e-3 * (1 + abs(highest))  # far more than float32 rounds; the weights decide
+        heavy = np.flatnonzero(logits >= highest + params.temperature * math.log(params.min_p) - slack)
+        if len(heavy) < _FEW * len(logits):
+            return heavy
+    return None
+
+
+def _weights(row: NDArray[np.float32], highest: float, temperature: float) -> NDArray[np.float64]:
+    """exp of the logits over the temperature, as float64; the highest logit has weight 1.
+
+    The maximum is taken off before the division, so that no temperature is small enough to overflow.
+    """
+    weights = np.subtract(row, highest, dtype=np.float64)
+    if temperature != 1:
+        weights /= temperature
+    return np.exp(weights, out=weights)
+
+
+def _invert(ranking: Ranking, weights: NDArray[np.float64], total: float, top_p: float, u: float) -> int:
+    """The token at `u` of the shortest head that holds at least the share `top_p` of `total`.
+
+    Source: Holtzman et al. 2020, arXiv:1904.09751, section 3.1.
+    """
+    if top_p == 1:
+        return ranking.exceeding(u * float(weights.sum()))
+    last, mass = ranking.reaching(top_p * total)
+    return ranking.first(ranking.exceeding(u * mass), last)
 
 
 def _with_logprobs(logits: NDArray[np.float32], token_id: int, num_alternatives: int) -> SampledToken:
-    values = logits.astype(np.float64)
-    highest = values.max()
+    highest = float(logits.max())
     if not math.isfinite(highest):
         raise _not_finite(logits, logits)
-    logprobs = values - (highest + math.log(float(np.exp(values - highest).sum())))
-    top = filters.top_k(logits, num_alternatives) if num_alternatives else ()
-    return SampledToken(token_id, float(logprobs[token_id]), tuple((int(i), float(logprobs[i])) for i in top))
+    log_total = highest + math.log(float(_weights(logits, highest, 1).sum()))
+    top = top_k(logits, num_alternatives).tolist() if num_alternatives else ()
+    alternatives = tuple((i, float(logits[i]) - log_total) for i in top)
+    return SampledToken(token_id, float(logits[token_id]) - log_total, alternatives)
 
 
 def _not_finite(logits: NDArray[np.float32], adjusted: NDArray[np.float32]) -> Exception:

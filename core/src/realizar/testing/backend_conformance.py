@@ -51,7 +51,9 @@ class BackendConformance:
     weight_tolerances: ClassVar[Mapping[str, Tolerance]] = {}
     """Weight type -> tolerance of `linear` and `embedding`, where it is wider than `tolerance`."""
 
-    kv_tolerances: ClassVar[Mapping[str, Tolerance]] = {"F16": Tolerance(nmse=1e-6)}
+    kv_tolerances: ClassVar[Mapping[str, Tolerance]] = {
+        "F16": Tolerance(nmse=1e-6), "BF16": Tolerance(nmse=2e-5), "Q8_0": Tolerance(nmse=2e-4),
+    }  # fmt: skip
     """Cache type -> tolerance of `attention`, where it is wider than `tolerance`."""
 
     model_factor: ClassVar[float] = 30.0

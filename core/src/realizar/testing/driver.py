@@ -53,7 +53,9 @@ class Driver:
         self.backend, self.program, self.block_size = backend, program, block_size
         lengths = [program.start + len(prompt) for prompt in program.prompts]
         needed = [-(-length // block_size) for length in lengths]
-        weights = {name: backend.load(program.tensors[name], ops) for name, ops in program.graph.tensor_ops.items()}
+        uses = program.graph.tensor_ops
+        backend.reserve([program.tensors[name] for name in uses])
+        weights = {name: backend.load(program.tensors[name], ops) for name, ops in uses.items()}
         tokens = sum(map(len, program.prompts))
         spec = CacheSpec(program.graph.attention_layers, sum(needed) + 1, block_size, kv_type)
         limit = Bucket(tokens, len(lengths), tokens)

@@ -14,11 +14,12 @@ from numba import njit
 
 from realizar_numba import isa
 from realizar_numba.simd import functions
-from realizar_numba.simd.floating import half_e8m0, max_f32, splat_first, sum_f32
-from realizar_numba.simd.integer import move_bits
+from realizar_numba.simd.floating import half_e4m3, half_e8m0, max_f32, splat_first, sum_f32
+from realizar_numba.simd.integer import move_bits, nibble_i32
 from realizar_numba.simd.memory import (
     load_f32x16,
     load_first_f32,
+    load_i8x16,
     load_i8x64,
     load_i32x16,
     store,
@@ -163,6 +164,35 @@ def test_half_e8m0() -> None:
     found, codes = np.empty(256, np.float32), np.arange(256, dtype=np.int32)
     _mapped_integers(half_e8m0)(codes.ctypes.data, found.ctypes.data, 256)
     np.testing.assert_array_equal(found, (2.0 ** (codes - 128.0)).astype(np.float32))
+
+
+def test_half_e4m3() -> None:
+    """All 128 codes, the subnormal ones too; the last one is a number."""
+    found, codes = np.empty(128, np.float32), np.arange(128, dtype=np.uint8)
+
+    @njit
+    def run(source, target):
+        for i in range(0, 128, 16):
+            store(target + 4 * i, half_e4m3(load_i8x16(source + i)))
+
+    run(codes.ctypes.data, found.ctypes.data)
+    exponent, mantissa = codes >> 3, codes & 7
+    expected = np.where(exponent == 0, mantissa * 2.0**-10, (8 + mantissa) * 2.0 ** (exponent - 11.0))
+    np.testing.assert_array_equal(found, expected.astype(np.float32))
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=16, max_size=16))
+def test_nibble_i32(words: list[int]) -> None:
+    """Any of the eight nibbles of each lane."""
+    source, found = np.array(words, np.uint32), np.empty((8, 16), np.uint32)
+    _nibbles(source.ctypes.data, found.ctypes.data)
+    np.testing.assert_array_equal(found, [source >> 4 * index & 15 for index in range(8)])
+
+
+@njit
+def _nibbles(source, target):
+    for index in range(8):
+        store(target + 64 * index, nibble_i32(load_i32x16(source), index))
 
 
 def _mapped_integers(function: Any) -> Any:

@@ -11,20 +11,36 @@ import numpy as np
 import pytest
 
 from realizar.dtypes import dtype
+from realizar.testing.models import memory_tensor
 from realizar_numba import isa
 from realizar_numba.backend import NumbaBackend
+from realizar_numba.weights.codes import Codes, planes
 from realizar_numba.weights.registry import FLOAT_LAYOUTS, INTEGER_LAYOUTS, LAYOUTS
 
 _tools = runpy.run_path(str(Path(__file__).with_name("quantized_rows.py")))
 exact, random_matrix, rounded_to_8_bits = _tools["exact"], _tools["random_matrix"], _tools["rounded_to_8_bits"]
 
-SHAPES = {True: (37, 768), False: (37, 67)}
-"""Rows that do not fill the last group; columns of an odd number of 32-blocks where blocks allow it."""
+GRIDS = {"IQ1_S": 8, "IQ1_M": 8, "IQ2_XXS": 8, "IQ2_XS": 8, "IQ2_S": 8, "IQ3_XXS": 4, "IQ3_S": 4}
+"""Types of grid points: columns of a point."""
+
+
+def _product_kinds() -> dict[object, str]:
+    """One type for each kind of integer products, which is what paths and widths of tiles differ in."""
+    kinds: dict[object, str] = {}
+    for name, layout in INTEGER_LAYOUTS.items():
+        codes = layout.codes
+        bits = tuple(plane.bits for plane in codes.planes)
+        kinds.setdefault((bits, bool(codes.table), layout.scales.halves), name)
+    return kinds
+
+
+PRODUCT_KINDS = tuple(_product_kinds().values())
 
 
 def _matrix(kind: str):
-    rows, columns = SHAPES[kind in INTEGER_LAYOUTS]
-    return random_matrix(kind, rows, columns - 32 if dtype(kind).block_size == 32 else columns)
+    """Rows that do not fill the last group; about 768 columns in an odd number of blocks, or 67 of plain types."""
+    size = dtype(kind).block_size
+    return random_matrix(kind, 37, size * ((768 // size - 1) | 1) if kind in INTEGER_LAYOUTS else 67)
 
 
 def _product(backend: NumbaBackend, weight: object, x: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
@@ -40,6 +56,33 @@ def test_unpacked_equals_reference(backend: NumbaBackend, kind: str) -> None:
     tensor = _matrix(kind)
     unpacked = backend.load(tensor, frozenset({"linear"})).to_float32()
     np.testing.assert_array_equal(unpacked.view(np.uint32), tensor.to_float32().view(np.uint32))
+
+
+@pytest.mark.parametrize("kind", GRIDS)
+def test_every_point_of_a_grid(backend: NumbaBackend, kind: str) -> None:
+    """All points come back with the reference's bits: 65 thousand random indices into grids of up to 2048."""
+    tensor = random_matrix(kind, 64, 1024 * GRIDS[kind])
+    unpacked = backend.load(tensor, frozenset({"linear"})).to_float32()
+    np.testing.assert_array_equal(unpacked.view(np.uint32), tensor.to_float32().view(np.uint32))
+
+
+def test_scales_of_nvfp4(backend: NumbaBackend) -> None:
+    """All 256 bytes: subnormal ones, the top bit that nobody reads, and 0x7F, which counts as zero."""
+    stored = random_matrix("NVFP4", 2, 32 * 64).read().reshape(64, 36).copy()
+    stored[:, :4] = np.arange(256, dtype=np.uint8).reshape(64, 4)
+    tensor = memory_tensor("weight", stored.reshape(2, -1), dtype("NVFP4"))
+    weight = backend.load(tensor, frozenset({"linear"}))
+    np.testing.assert_array_equal(weight.to_float32().view(np.uint32), tensor.to_float32().view(np.uint32))
+    blocks = np.eye(32, dtype=np.float32).repeat(64, axis=1)
+    expected = rounded_to_8_bits(blocks) @ exact(tensor).T
+    np.testing.assert_allclose(_product(backend, weight, blocks), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_large_codes_need_the_bias_of_signed_bytes() -> None:
+    """Otherwise instruction sets that sum in 16 bits would overflow."""
+    assert Codes(planes(4, 2), 32).max_code == 63
+    with pytest.raises(ValueError, match="codes up to 86 need the bias 128, not 43"):
+        Codes(planes(2, 1), 43, (0, 43, 86))
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
@@ -67,7 +110,7 @@ def test_eight_bit_activations_cost_half_a_percent(backend: NumbaBackend, kind: 
     assert error < 5e-5
 
 
-@pytest.mark.parametrize("kind", INTEGER_LAYOUTS)
+@pytest.mark.parametrize("kind", PRODUCT_KINDS)
 def test_two_lanes_a_row(backend: NumbaBackend, kind: str) -> None:
     """With what rounding took in a second lane, the NMSE falls below 1e-9, in batches of any size with equal bits."""
     tensor = _matrix(kind)
@@ -92,7 +135,7 @@ def test_batch_size_does_not_change_bits(backend: NumbaBackend, kind: str) -> No
         np.testing.assert_array_equal(np.concatenate(parts).view(np.uint32), together.view(np.uint32))
 
 
-@pytest.mark.parametrize("kind", [*INTEGER_LAYOUTS, "F16"])
+@pytest.mark.parametrize("kind", [*PRODUCT_KINDS, "F16"])
 def test_instruction_sets_agree(
     monkeypatch: pytest.MonkeyPatch, make_backend: Callable[..., NumbaBackend], kind: str
 ) -> None:

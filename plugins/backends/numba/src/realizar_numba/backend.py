@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from realizar.backend import (
     BackendOptions,
     Buffer,
     CacheSpec,
+    Floor,
     Plan,
     Step,
     StepFn,
@@ -26,26 +26,21 @@ from realizar.graph import Block, Graph
 from realizar.progress import Progress, silent
 from realizar.tensors import LazyTensor
 from realizar_numba import isa
+from realizar_numba.cores import available_threads
 
 if TYPE_CHECKING:
+    from realizar.kernel_report import KernelReport
     from realizar_numba.kvcache import LayerCache
     from realizar_numba.weights.packed import PackedWeight
 
 Rows = NDArray[np.float32]
 
 
-def available_threads() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 class NumbaBackend(Backend):
     """Explicit SIMD on the CPU; 8-bit activations for quantized weights, the same bits at any batch size."""
 
     name = "numba"
-    kv_types = ("F16", "F32")
+    kv_types = ("F16", "F32", "BF16", "Q8_0")
 
     def __init__(self, options: BackendOptions | None = None, progress: Progress = silent) -> None:
         super().__init__(options, progress)
@@ -67,9 +62,12 @@ class NumbaBackend(Backend):
         threads = available_threads()
         return Availability(50, f"{threads} thread{'s' * (threads != 1)}, {path}")
 
+    def reserve(self, tensors: Sequence[LazyTensor]) -> None:
+        self.runtime.loader.reserve(tensors)
+
     def load(self, tensor: LazyTensor, ops: frozenset[str]) -> Buffer:
         """Vectors as float32 arrays, matrices as PackedWeight, experts as lists of PackedWeight."""
-        return self.runtime.load(tensor)
+        return self.runtime.loader.load(tensor)
 
     def make_cache(self, spec: CacheSpec) -> Sequence[LayerCache]:
         from realizar_numba.kvcache import make_layers
@@ -100,6 +98,23 @@ class NumbaBackend(Backend):
 
     def notes(self) -> Sequence[str]:
         return self.runtime.notes()
+
+    def floor(self) -> Floor:
+        from realizar_numba.floor import measure_floor
+
+        return measure_floor(self.runtime.kernels, self.runtime.pool)
+
+    @classmethod
+    def explainable(cls) -> Sequence[str]:
+        from realizar_numba.explain import catalogue
+
+        return list(catalogue())
+
+    @classmethod
+    def explain(cls, kernel: str, target: str | None = None) -> KernelReport:
+        from realizar_numba.explain import explain
+
+        return explain(kernel, isa.choose(target))
 
     def close(self) -> None:
         self.runtime.close()

@@ -1,25 +1,40 @@
 """Compiled code on disk, keyed by everything it depends on.
 
-Numba's own cache watches one source file per function and cannot key closures, so this is a store of its
-own behind the interface that Numba's compilers ask (`load_overload`, `save_overload`): one file per kernel,
-named by the SHA-256 of its key. The files are pickles, so a directory that another user could write is not used.
+Numba's own cache watches one source file per function and cannot key closures, so this is a store of its own: one
+file per kernel, named by the SHA-256 of its key. The files are code, so a directory that another user could write is
+not used. Files that nobody reads any more, of older sources or versions, are deleted in time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import pickle
 import stat
+import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
+from realizar_numba.linker import ObjectCode
+
 DIGEST_NBYTES = 32
+
+KEPT_S = 30 * 86400
+"""Seconds since its last use after which a file is deleted."""
+
+KEPT_NBYTES = 512 << 20
+"""Size of the directory above which the files that were not used for longest are deleted."""
+
+_TOUCHED_S = 86400
+"""A use is noted in the time of a file at most this often."""
+
+_SUFFIX, _TEMPORARY_SUFFIX = ".code", ".code.part"
 
 
 def default_directory() -> Path:
@@ -67,24 +82,23 @@ class CodeCache:
     def __init__(self, directory: Path | None = None) -> None:
         self.directory: Path | None = directory or default_directory()
         self.problems: list[str] = []
+        self._evicted = False
         if reason := refusal(self.directory):
             self._disable(f"compile cache {self.directory} is not used: {reason}")
-
-    def entry(self, key: tuple[Any, ...], on_miss: Callable[[], None]) -> CacheEntry:
-        """The place of the function with that key, in the form that Numba's compilers take as `_cache`."""
-        return CacheEntry(self, key, on_miss)
 
     def path(self, key: tuple[Any, ...], machine: tuple[Any, ...]) -> Path | None:
         """The file of a key on a machine (triple, CPU name, features), or None when there is no cache."""
         if self.directory is None:
             return None
+        import llvmlite
         import numba
 
-        whole = repr((numba.__version__, source_digest(), machine, key))
-        return self.directory / (hashlib.sha256(whole.encode()).hexdigest() + ".code")
+        versions = (numba.__version__, llvmlite.__version__, sys.implementation.cache_tag, source_digest())
+        whole = repr((versions, machine, key))
+        return self.directory / (hashlib.sha256(whole.encode()).hexdigest() + _SUFFIX)
 
-    def read(self, path: Path) -> Any:
-        """The object stored at path, or None; a damaged file is reported and counts as absent."""
+    def read(self, path: Path) -> ObjectCode | None:
+        """The code stored at path, or None; a damaged file is reported and counts as absent."""
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -96,14 +110,16 @@ class CodeCache:
         if hashlib.sha256(payload).digest() != data[:DIGEST_NBYTES]:
             self._report(f"compile cache entry {path} is damaged; compiled again")
             return None
-        return pickle.loads(payload)  # the directory is the user's own: `refusal`
+        _note_use(path)
+        symbol, _, code = payload.partition(b"\0")
+        return ObjectCode(symbol.decode(), code)
 
-    def write(self, path: Path, value: Any) -> None:
-        """Store an object at path, at once or not at all; a failure disables the cache and is reported."""
-        payload = pickle.dumps(value)
+    def write(self, path: Path, code: ObjectCode) -> None:
+        """Store code at path, at once or not at all; a failure disables the cache and is reported."""
+        payload = code.symbol.encode() + b"\0" + code.data
         temporary = None
         try:
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=_TEMPORARY_SUFFIX, delete=False) as file:
                 temporary = Path(file.name)
                 file.write(hashlib.sha256(payload).digest() + payload)
             os.replace(temporary, path)
@@ -111,6 +127,24 @@ class CodeCache:
             if temporary is not None:
                 temporary.unlink(missing_ok=True)
             self._disable(f"compile cache {path.parent} cannot be written ({error.strerror}); nothing is kept")
+            return
+        if not self._evicted:
+            self._evicted = True
+            self.evict(path.parent)
+
+    def evict(self, directory: Path) -> None:
+        """Delete files not used for KEPT_S, then the ones used longest ago until KEPT_NBYTES are left.
+
+        Other processes may read, write and evict meanwhile: who misses a file compiles it again.
+        """
+        now, total = time.time(), 0
+        for used, nbytes, path in sorted(_own_files(directory), reverse=True):
+            total += nbytes
+            if now - used > KEPT_S or total > KEPT_NBYTES:
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    self._report(f"compile cache entry {path} cannot be deleted ({error.strerror})")
 
     def _report(self, problem: str) -> None:
         if problem not in self.problems:
@@ -121,29 +155,19 @@ class CodeCache:
         self._report(problem)
 
 
-class CacheEntry:
-    """One function's place in a CodeCache; `on_miss` is called before it must be compiled."""
+def _note_use(path: Path) -> None:
+    """Make the file's time a recent one; a file that another process deletes meanwhile needs no note."""
+    with contextlib.suppress(FileNotFoundError):
+        if time.time() - path.stat().st_mtime > _TOUCHED_S:
+            os.utime(path)
 
-    def __init__(self, owner: CodeCache, key: tuple[Any, ...], on_miss: Callable[[], None]) -> None:
-        self.owner, self.key, self.on_miss = owner, key, on_miss
 
-    def load_overload(self, signature: Any, target_context: Any) -> Any:
-        """The compiled function, or None (asked by Numba before it compiles)."""
-        from numba.core.compiler import CompileResult
-
-        target_context.refresh()
-        path = self._path(target_context.codegen())
-        payload = self.owner.read(path) if path is not None else None
-        if payload is None:
-            self.on_miss()
-            return None
-        return CompileResult._rebuild(target_context, *payload)
-
-    def save_overload(self, signature: Any, result: Any) -> None:
-        """Keep a freshly compiled function (called by Numba)."""
-        path = self._path(result.library.codegen)
-        if path is not None:
-            self.owner.write(path, result._reduce())
-
-    def _path(self, codegen: Any) -> Path | None:
-        return self.owner.path(self.key, codegen.magic_tuple())
+def _own_files(directory: Path) -> Iterator[tuple[float, int, Path]]:
+    """Time of last use, size and path of each file that is the cache's own, unfinished ones included."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.endswith((_SUFFIX, _TEMPORARY_SUFFIX)):
+                with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        yield status.st_mtime, status.st_size, Path(entry.path)

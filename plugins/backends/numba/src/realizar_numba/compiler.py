@@ -12,9 +12,10 @@ from realizar.graph import Block, Node
 from realizar_numba.activations import BLOCK_SIZE, Activations
 from realizar_numba.dataflow import Dataflow
 from realizar_numba.kernels.attention import append_attention
+from realizar_numba.kernels.cache_writes import write_function
 from realizar_numba.kernels.elementwise import append_elementwise
 from realizar_numba.kernels.gated import append_gated
-from realizar_numba.kernels.heads import HeadFunction, append_over_heads, rope_function, write_function
+from realizar_numba.kernels.heads import HeadFunction, append_over_heads, rope_function
 from realizar_numba.kernels.interleave import append_interleave
 from realizar_numba.kernels.linear import Linear, LinearInput, append_linear, float_input, quantized_input
 from realizar_numba.kernels.norm import append_norm

@@ -41,16 +41,17 @@ def available() -> tuple[str, ...]:
     return tuple(name for name, needed in PATHS.items() if needed <= features)
 
 
-def choose() -> str:
-    """The path to use: `REALIZAR_ISA` if set, else the best; raises BackendUnavailable if it cannot run here."""
+def choose(name: str | None = None) -> str:
+    """The path of that name, else of `REALIZAR_ISA`, else the best; raises BackendUnavailable if it cannot run here."""
     usable = available()
-    name = os.environ.get("REALIZAR_ISA") or usable[0]
-    if name not in PATHS:
-        raise BackendUnavailable(f"REALIZAR_ISA={name}: unknown instruction set; known: {', '.join(PATHS)}")
-    if name not in usable:
-        missing = ", ".join(sorted(PATHS[name] - cpu_features()))
+    wanted = name or os.environ.get("REALIZAR_ISA") or usable[0]
+    source = f"instruction set {wanted}" if name else f"REALIZAR_ISA={wanted}"
+    if wanted not in PATHS:
+        raise BackendUnavailable(f"{source}: unknown instruction set; known: {', '.join(PATHS)}")
+    if wanted not in usable:
+        missing = ", ".join(sorted(PATHS[wanted] - cpu_features()))
         raise BackendUnavailable(
-            f"REALIZAR_ISA={name}: this CPU (or NUMBA_CPU_NAME, NUMBA_CPU_FEATURES) lacks {missing}; "
+            f"{source}: this CPU (or NUMBA_CPU_NAME, NUMBA_CPU_FEATURES) lacks {missing}; "
             f"usable here: {', '.join(usable)}"
         )
-    return name
+    return wanted

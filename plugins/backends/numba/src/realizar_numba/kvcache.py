@@ -1,13 +1,14 @@
 """The paged KV cache of one layer, in the order in which attention reads it.
 
-Tokens lie in chunks of 16; a block of the engine is one chunk or several. Keys: [chunk][head][head_dim][16
-positions], so that one load gives a dimension of 16 keys; values: [chunk][head][16 positions][head_dim, padded to
-16]. No sum ever runs across lanes.
+Tokens lie in chunks of 16; a block of the engine is one chunk or several. A head's chunks follow one another, so that
+a sequence whose blocks are neighbours is read in long runs. A chunk of keys is [head_dim][16 positions], so that one
+load gives a dimension of 16 keys; a chunk of values [16 positions][head_dim]. No sum ever runs across lanes.
+
+In Q8_0 a block is 32 dimensions of one head at one position: int8 and a float16 scale, the largest magnitude becoming
+127. The numbers of a chunk lie as above, the scales of its 16 positions behind them, block after block.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import attrs
 import numpy as np
@@ -15,58 +16,89 @@ from numpy.typing import NDArray
 
 from realizar.backend import CacheSpec
 from realizar.errors import ModelError
-from realizar_numba.memory import address, aligned_zeros
+from realizar_numba.memory import address, sparse_zeros
 
 CHUNK = 16
-ELEMENT_NBYTES = {"F16": 2, "F32": 4}
+MAX_HEAD_DIM = 256
+SCALES_NBYTES = 2 * CHUNK
+"""Scales of one block of 32 dimensions of a chunk."""
+
+_LINE = 64
+
+
+@attrs.frozen
+class KVType:
+    """element_nbytes: of a number. block_size: dimensions that share a scale; 0: there are no scales."""
+
+    element_nbytes: int
+    block_size: int = 0
+
+
+KV_TYPES = {"F16": KVType(2), "F32": KVType(4), "BF16": KVType(2), "Q8_0": KVType(1, 32)}
 
 
 @attrs.frozen
 class LayerCache:
-    """Keys and values of a layer; zeroed once, because a masked weight of 0 times a NaN would be a NaN."""
+    """Keys and values of a layer. Numbers that nothing was written to may be read but never reach a sum."""
 
     dtype: str
     num_key_value_heads: int
     head_dim: int
+    num_chunks: int
     chunks_per_block: int
-    keys: NDArray[Any] = attrs.field(repr=False)
-    values: NDArray[Any] = attrs.field(repr=False)
+    keys: NDArray[np.uint8] = attrs.field(repr=False)
+    values: NDArray[np.uint8] = attrs.field(repr=False)
 
     @property
     def padded_dim(self) -> int:
-        """Columns that a value takes."""
-        return -(-self.head_dim // 16) * 16
+        """Dimensions that a key or value takes: whole vectors, whole blocks."""
+        return padded(self.head_dim, self.dtype)
 
     def layout(self) -> dict[str, int]:
         """The fields of a kernel's record that describe this cache."""
-        element = ELEMENT_NBYTES[self.dtype]
-        key_head, value_head = CHUNK * self.head_dim * element, CHUNK * self.padded_dim * element
+        chunk = chunk_nbytes(self.head_dim, self.dtype)
         return {
             "keys": address(self.keys),
             "values": address(self.values),
-            "key_head_nbytes": key_head,
-            "key_chunk_nbytes": key_head * self.num_key_value_heads,
-            "value_head_nbytes": value_head,
-            "value_chunk_nbytes": value_head * self.num_key_value_heads,
+            "chunk_nbytes": chunk,
+            "head_nbytes": chunk * self.num_chunks,
+            "scales": CHUNK * self.padded_dim * KV_TYPES[self.dtype].element_nbytes,
+            "chunks_per_block": self.chunks_per_block,
+            "num_key_value_heads": self.num_key_value_heads,
+            "head_dim": self.head_dim,
+            "padded_dim": self.padded_dim,
         }
 
 
+def padded(head_dim: int, dtype: str) -> int:
+    """head_dim rounded up to whole vectors, or to whole blocks of a type that has them."""
+    unit = KV_TYPES[dtype].block_size or 16
+    return -(-head_dim // unit) * unit
+
+
+def chunk_nbytes(head_dim: int, dtype: str) -> int:
+    """Bytes of 16 keys (or values) of a head, in whole cache lines."""
+    kind, width = KV_TYPES[dtype], padded(head_dim, dtype)
+    scales = width // kind.block_size * SCALES_NBYTES if kind.block_size else 0
+    return -(-(CHUNK * width * kind.element_nbytes + scales) // _LINE) * _LINE
+
+
 def make_layers(spec: CacheSpec) -> list[LayerCache]:
-    """Zeroed caches of all layers; raises ModelError for a block size that is not whole chunks."""
+    """Zeroed caches of all layers; raises ModelError for a type, block size or head size that the kernels lack."""
     chunks_per_block, rest = divmod(spec.block_size, CHUNK)
-    if rest or spec.dtype not in ELEMENT_NBYTES:
+    if rest or spec.dtype not in KV_TYPES:
         raise ModelError(
             f"KV cache of {spec.dtype} in blocks of {spec.block_size} tokens: the numba backend needs "
-            f"{' or '.join(ELEMENT_NBYTES)} and a multiple of {CHUNK} tokens"
+            f"{' or '.join(KV_TYPES)} and a multiple of {CHUNK} tokens"
         )
+    widest = max((head_dim for _, head_dim in spec.layers), default=0)
+    if widest > MAX_HEAD_DIM:
+        raise ModelError(f"heads of {widest} dimensions: the numba backend's attention takes at most {MAX_HEAD_DIM}")
     return [_make_layer(spec, chunks_per_block, heads, head_dim) for heads, head_dim in spec.layers]
 
 
 def _make_layer(spec: CacheSpec, chunks_per_block: int, heads: int, head_dim: int) -> LayerCache:
-    element = ELEMENT_NBYTES[spec.dtype]
-    positions = spec.num_blocks * spec.block_size
-    padded = -(-head_dim // 16) * 16
-    keys, values = (
-        aligned_zeros(positions * heads * width * element).view(np.dtype(f"u{element}")) for width in (head_dim, padded)
-    )
-    return LayerCache(spec.dtype, heads, head_dim, chunks_per_block, keys, values)
+    num_chunks = spec.num_blocks * chunks_per_block
+    nbytes = heads * num_chunks * chunk_nbytes(head_dim, spec.dtype)
+    keys, values = (sparse_zeros(nbytes) for _ in range(2))
+    return LayerCache(spec.dtype, heads, head_dim, num_chunks, chunks_per_block, keys, values)

@@ -11,10 +11,11 @@ from realizar.backend import Step
 from realizar.errors import ModelError
 from realizar_numba.activations import Activations, FloatTiles
 from realizar_numba.kernels.attention import StepArrays, append_attention
+from realizar_numba.kernels.cache_writes import write_function
 from realizar_numba.kernels.compiled import Kernels
 from realizar_numba.kernels.elementwise import append_elementwise
 from realizar_numba.kernels.gated import append_gated
-from realizar_numba.kernels.heads import RopeTable, append_over_heads, rope_function, write_function
+from realizar_numba.kernels.heads import RopeTable, append_over_heads, rope_function
 from realizar_numba.kernels.interleave import append_interleave
 from realizar_numba.kernels.linear import Linear, LinearInput, append_linear, float_input, quantized_input
 from realizar_numba.kernels.norm import append_norm

@@ -1,20 +1,16 @@
-"""What an instance of the backend owns: threads, compiled kernels, and the notes about what it loaded."""
+"""What an instance of the backend owns: threads, compiled kernels, and the memory of its weights."""
 
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import attrs
-import numpy as np
-from numpy.typing import NDArray
 
 from realizar.backend import Buffer, Plan, Step, StepFn
 from realizar.graph import Block, Graph
 from realizar.progress import Progress
-from realizar.tensors import LazyTensor
 from realizar_numba.cache import CodeCache
 from realizar_numba.compiler import BlockCompiler
 from realizar_numba.dataflow import live_values
@@ -23,36 +19,20 @@ from realizar_numba.memory import aligned_matrix
 from realizar_numba.ops import SingleOps
 from realizar_numba.pool import ThreadPool
 from realizar_numba.program import Program
-from realizar_numba.weights.packed import PackedWeight, pack_matrix
-from realizar_numba.weights.registry import LAYOUTS
+from realizar_numba.weights.loader import WeightLoader
+from realizar_numba.weights.packed import PackedWeight
 from realizar_numba.workspace import Workspace
 
 
 class Runtime:
-    """Threads and kernels of one backend instance."""
+    """Threads, kernels and weights of one backend instance."""
 
     def __init__(self, isa: str, num_threads: int, progress: Progress) -> None:
         self.cache = CodeCache()
         self.kernels = Kernels(isa, self.cache, progress)
         self.pool = ThreadPool(num_threads, self.kernels)
         self.ops = SingleOps(self.kernels, self.pool)
-        self._dequantized: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(3, np.int64))
-        """Type -> tensors, their bytes in the file, their bytes in memory."""
-
-    def load(self, tensor: LazyTensor) -> Buffer:
-        """A vector as float32, a matrix packed, a stack of matrices as a list of packed ones."""
-        if len(tensor.shape) < 2:
-            return np.ascontiguousarray(tensor.to_float32())
-        name, stored = tensor.dtype.name, tensor.read() if tensor.dtype.name in LAYOUTS else tensor.to_float32()
-        if name not in LAYOUTS:
-            self._dequantized[name] += np.array([1, tensor.nbytes, stored.nbytes])
-            name = "F32"
-        if len(tensor.shape) == 2:
-            return self._pack(name, stored, tensor.shape)
-        return [self._pack(name, expert, tensor.shape[1:]) for expert in stored]
-
-    def _pack(self, name: str, stored: Any, shape: tuple[int, ...]) -> PackedWeight:
-        return pack_matrix(self.kernels, name, stored.reshape(shape[0], -1), shape[1])
+        self.loader = WeightLoader(self.kernels, self.pool)
 
     def make_plan(self, graph: Graph, weights: Mapping[str, Buffer], cache: Sequence[Any], step: Step) -> Plan:
         """A plan whose values start at cache lines."""
@@ -82,18 +62,12 @@ class Runtime:
 
     def notes(self) -> list[str]:
         """Types dequantized at load and what they cost; trouble with the compile cache."""
-        dequantized = []
-        for name, counts in sorted(self._dequantized.items()):
-            count, in_file, in_memory = counts.tolist()
-            dequantized.append(
-                f"{count} {name} tensor{'s' * (count != 1)} dequantized to F32 at load: "
-                f"{in_memory / 1e6:.1f} MB in memory, {in_file / 1e6:.1f} MB in the file"
-            )
-        return dequantized + self.cache.problems
+        return self.loader.notes() + self.cache.problems
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads, and give the memory of the weights back."""
         self.pool.close()
+        self.loader.arena.release()
 
     def _workspace(self, plan: Plan) -> Workspace:
         if "workspace" not in plan.state:

@@ -35,6 +35,13 @@ class MappedFile:
             raise FormatError(f"{self.path}: the model file is closed; read its tensors before close()")
         return self._view
 
+    def release(self, offset: int, nbytes: int) -> None:
+        """Drop the pages of a range from this process's memory, where the system can; a later read maps them again."""
+        if self._view is not None and hasattr(mmap, "MADV_DONTNEED"):
+            start = offset // mmap.PAGESIZE * mmap.PAGESIZE
+            with contextlib.suppress(OSError):  # pages locked in memory stay there, and nothing is wrong
+                self._map.madvise(mmap.MADV_DONTNEED, start, offset + nbytes - start)
+
     def close(self) -> None:
         """Release the mapping, or leave it to the last array that still points into it."""
         self._view = None

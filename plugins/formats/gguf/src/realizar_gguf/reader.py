@@ -68,4 +68,8 @@ def _lazy_tensor(shard: Shard, info: TensorInfo, metadata: Metadata) -> LazyTens
         ordered.flags.writeable = False
         return ordered
 
-    return LazyTensor(canonical_name(info.name), info.shape, info.dtype, f"{shard.metadata.file}: {info.name}", read)
+    def release() -> None:
+        shard.file.release(info.offset, info.nbytes)
+
+    source = f"{shard.metadata.file}: {info.name}"
+    return LazyTensor(canonical_name(info.name), info.shape, info.dtype, source, read, release)

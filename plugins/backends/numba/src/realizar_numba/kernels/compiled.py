@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit
 from numba.core import types
 from numba.core.ccallback import CFunc
 
 from realizar.progress import Progress
 from realizar_numba.cache import CodeCache
+from realizar_numba.linker import ObjectCode, link, machine
 from realizar_numba.simd.jit import OPTIONS
 
+PHASE_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+"""A phase as Python calls it, without holding the GIL: thread, num_threads, address of its arguments."""
+
 _lock = threading.RLock()
-_compiled: dict[tuple[Any, ...], Any] = {}
+_addresses: dict[tuple[Any, ...], int] = {}
 
 
 class Kernels:
@@ -26,32 +30,36 @@ class Kernels:
         self._compiled_now = 0
 
     def address(self, label: str, build: Callable[..., Callable[..., Any]], *config: Any) -> int:
-        """The C function `build(*config)`, all of whose parameters are int64. `label` names it to the user."""
-        key = ("kernel", build.__module__, build.__qualname__, *config)
-        with _lock:
-            if key not in _compiled:
-                python = build(*config)
-                signature = types.void(*[types.int64] * python.__code__.co_argcount)
-                function = CFunc(python, (signature.args, signature.return_type), {}, dict(OPTIONS))
-                self._compile(label, key, function, lambda: function.compile())
-            return int(_compiled[key].address)
+        """The C function `build(*config)`, all of whose parameters are int64. `label` names it to the user.
 
-    def function(self, label: str, build: Callable[..., Callable[..., Any]], *config: Any) -> Any:
-        """The same for a function that Python calls, without holding the GIL."""
-        key = ("function", build.__module__, build.__qualname__, *config)
+        Its code depends on the sources, the machine, and `config` alone.
+        """
+        key = (build.__module__, build.__qualname__, *config)
         with _lock:
-            if key not in _compiled:
-                python = build(*config)
-                signature = types.void(*[types.int64] * python.__code__.co_argcount)
-                function = njit(**OPTIONS)(python)
-                self._compile(label, key, function, lambda: function.compile(signature))
-            return _compiled[key]
+            if key not in _addresses:
+                path = self.cache.path(key, machine())
+                code = None if path is None else self.cache.read(path)
+                if code is None:
+                    self._announce(label)
+                    code = ObjectCode.of(compile_function(build(*config)))
+                    if path is not None:
+                        self.cache.write(path, code)
+                _addresses[key] = link(code)
+            return _addresses[key]
 
-    def _compile(self, label: str, key: tuple[Any, ...], function: Any, compile_: Callable[[], Any]) -> None:
-        function._cache = self.cache.entry(key, lambda: self._announce(label))
-        compile_()
-        _compiled[key] = function
+    def function(self, label: str, build: Callable[..., Callable[..., Any]], *config: Any) -> Callable[..., None]:
+        """The same as a PHASE_FUNCTION."""
+        function: Callable[..., None] = PHASE_FUNCTION(self.address(label, build, *config))
+        return function
 
     def _announce(self, label: str) -> None:
         self._compiled_now += 1
         self.progress(f"compiling {label}", self._compiled_now, 0)
+
+
+def compile_function(function: Callable[..., Any]) -> CFunc:
+    """A C function of a Python function marked `whole`."""
+    parameters = (types.int64,) * function.__code__.co_argcount
+    compiled = CFunc(function, (parameters, types.void), {}, dict(OPTIONS))
+    compiled.compile()
+    return compiled

@@ -1,4 +1,4 @@
-"""Work on single heads: rotary positions, writing keys and values to the cache.
+"""Work on single heads: rotary positions, and phases of any such work.
 
 Each is a function of a range of heads over all tokens: `f(arguments, first_head, last_head)`. It follows a linear
 layer as an epilogue over the heads that a thread has just made, or runs as a phase of its own.
@@ -11,20 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from realizar_numba.kvcache import CHUNK, LayerCache
 from realizar_numba.memory import Matrix, aligned_matrix
 from realizar_numba.program import Program
 from realizar_numba.records import fill, reader, record
-from realizar_numba.simd.floating import add, mul, sub, to_f16
+from realizar_numba.simd.floating import add, mul, sub
 from realizar_numba.simd.jit import whole
 from realizar_numba.simd.memory import (
-    load_f32,
     load_f64,
     load_first_f32,
     load_i32,
     load_i64,
-    store,
-    store_f16,
     store_f32,
     store_first_f32,
 )
@@ -32,12 +28,9 @@ from realizar_numba.simd.sync import call_address
 
 ANGLES = record("num_rows", "positions", "inv_freq", "half", "cosines", "sines", floats=("scale",))
 ROPE = record("num_rows", "x", "x_stride", "head_dim", "half", "cosines", "sines")
-WRITE = record(
-    "num_rows", "x", "x_stride", "head_dim", "slots", "data", "chunk_nbytes", "head_nbytes", "position_nbytes"
-)
 HEADS = record("function", "arguments", "num_heads")
 
-_read_angles, _read_rope, _read_write, _read_heads = reader(ANGLES), reader(ROPE), reader(WRITE), reader(HEADS)
+_read_angles, _read_rope, _read_heads = reader(ANGLES), reader(ROPE), reader(HEADS)
 
 
 def build_angles() -> Callable[..., Any]:
@@ -75,46 +68,6 @@ def build_rope() -> Callable[..., Any]:
                     store_first_f32(x + 4 * (a.half + i), add(mul(high, c), mul(low, s)), count)
 
     return rope
-
-
-def build_write_keys(dtype: str) -> Callable[..., Any]:
-    """Write heads first..last to the cache as columns of 16 positions."""
-    save = store_f16 if dtype == "F16" else store_f32
-
-    @whole
-    def write_keys(arguments, first_head, last_head):
-        a = _read_write(arguments)
-        for t in range(load_i64(a.num_rows)):
-            slot = np.int64(load_i32(a.slots + 4 * t))
-            chunk = a.data + slot // CHUNK * a.chunk_nbytes + slot % CHUNK * a.position_nbytes
-            for head in range(first_head, last_head):
-                x, out = a.x + t * a.x_stride + 4 * a.head_dim * head, chunk + head * a.head_nbytes
-                for d in range(a.head_dim):
-                    save(out + CHUNK * a.position_nbytes * d, load_f32(x + 4 * d))
-
-    return write_keys
-
-
-def build_write_values(dtype: str) -> Callable[..., Any]:
-    """Write heads first..last to the cache as rows."""
-    half = dtype == "F16"
-
-    @whole
-    def write_values(arguments, first_head, last_head):
-        a = _read_write(arguments)
-        for t in range(load_i64(a.num_rows)):
-            slot = np.int64(load_i32(a.slots + 4 * t))
-            chunk = a.data + slot // CHUNK * a.chunk_nbytes + slot % CHUNK * a.position_nbytes
-            for head in range(first_head, last_head):
-                x, out = a.x + t * a.x_stride + 4 * a.head_dim * head, chunk + head * a.head_nbytes
-                for d in range(0, a.head_dim, 16):
-                    v = load_first_f32(x + 4 * d, a.head_dim - d)
-                    if half:
-                        store(out + 2 * d, to_f16(v))
-                    else:
-                        store(out + 4 * d, v)
-
-    return write_values
 
 
 def build_over_heads() -> Callable[..., Any]:
@@ -170,27 +123,6 @@ def rope_function(program: Program, x: Matrix, head_dim: int, table: RopeTable) 
         sines=program.keep(table.sines),
     )
     return program.kernels.address("rope", build_rope), arguments
-
-
-def write_function(program: Program, kind: str, x: Matrix, slots: int, cache: LayerCache) -> HeadFunction:
-    """Writing x (kind "key" or "value") to the cache at the int32 slots."""
-    layout = cache.layout()
-    element = layout["key_head_nbytes"] // (CHUNK * cache.head_dim)
-    program.keep(cache.keys), program.keep(cache.values)
-    arguments = program.record(
-        WRITE,
-        num_rows=x.num_rows,
-        x=x.address,
-        x_stride=x.stride,
-        head_dim=cache.head_dim,
-        slots=slots,
-        data=layout[f"{kind}s"],
-        chunk_nbytes=layout[f"{kind}_chunk_nbytes"],
-        head_nbytes=layout[f"{kind}_head_nbytes"],
-        position_nbytes=element if kind == "key" else element * cache.padded_dim,
-    )
-    build = build_write_keys if kind == "key" else build_write_values
-    return program.kernels.address(f"cache write ({kind}s, {cache.dtype})", build, cache.dtype), arguments
 
 
 def append_over_heads(program: Program, function: HeadFunction, num_heads: int) -> None:

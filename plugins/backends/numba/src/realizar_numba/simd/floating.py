@@ -7,7 +7,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from realizar_numba.simd.types import F32, I32, call, constant, f16x16, f32x16, i32x16, operation, splat
+from realizar_numba.simd.types import F32, I32, call, constant, f16x16, f32x16, i8x16, i16x16, i32x16, operation, splat
 
 
 @operation(lambda a, b: a(a, b))
@@ -122,6 +122,23 @@ def to_f16(builder, v):
     return builder.fptrunc(v, f16x16.llvm)
 
 
+@operation(lambda v: f32x16(i16x16))
+def from_bf16(builder, v):
+    """bfloat16 (as its bits) as float32."""
+    return builder.bitcast(builder.shl(builder.zext(v, i32x16.llvm), constant(i32x16.llvm, 16)), f32x16.llvm)
+
+
+@operation(lambda v: i16x16(f32x16))
+def to_bf16(builder, v):
+    """The bits of float32 rounded to bfloat16, ties to even; NaN stays NaN."""
+    bits = builder.bitcast(v, i32x16.llvm)
+    high = builder.lshr(bits, constant(bits.type, 16))
+    tie = builder.and_(high, constant(bits.type, 1))
+    rounded = builder.lshr(builder.add(bits, builder.add(tie, constant(bits.type, 0x7FFF))), constant(bits.type, 16))
+    quiet = builder.or_(high, constant(bits.type, 0x40))
+    return builder.trunc(builder.select(builder.fcmp_unordered("uno", v, v), quiet, rounded), i16x16.llvm)
+
+
 @operation(lambda v: f32x16(i32x16))
 def bits_to_f32(builder, v):
     """The floats whose bits are v."""
@@ -141,6 +158,14 @@ def half_e8m0(builder, v):
     normal = builder.shl(builder.sub(v, constant(v.type, 1)), constant(v.type, 23))
     bits = builder.select(builder.icmp_signed("<", v, constant(v.type, 2)), small, normal)
     return builder.bitcast(bits, f32x16.llvm)
+
+
+@operation(lambda v: f32x16(i8x16))
+def half_e4m3(builder, v):
+    """Half of unsigned E4M3 codes, bytes below 128, without a NaN: as float16 they are 2^-8 of what they stand for."""
+    words = builder.shl(builder.zext(v, i16x16.llvm), constant(i16x16.llvm, 7))
+    small = builder.fpext(builder.bitcast(words, f16x16.llvm), f32x16.llvm)
+    return builder.fmul(small, constant(f32x16.llvm, 128.0))
 
 
 def _tree(builder: Any, v: Any, combine: Any) -> Any:

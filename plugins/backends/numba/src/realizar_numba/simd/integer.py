@@ -62,6 +62,13 @@ def high_nibbles_i32(builder, v):
     return builder.lshr(v, constant(i32x16.llvm, 4))
 
 
+@operation(lambda v, index: i32x16(i32x16, types.intp))
+def nibble_i32(builder, v, index):
+    """v >> 4 index & 15"""
+    count = builder.mul(builder.trunc(index, I32), ir.Constant(I32, 4))
+    return builder.and_(builder.lshr(v, splat(builder, count, 16)), constant(i32x16.llvm, 15))
+
+
 @operation(lambda v: i32x16(i8x16))
 def widen_i8(builder, v):
     """Signed bytes as int32."""

@@ -15,9 +15,9 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 def compiled(function: Any) -> Any:
     """Decorator: a function for compiled code to call, always inlined: registers passed down stay registers.
 
-    Numba infers its types, so it carries no annotations.
+    Numba infers its types, so it carries no annotations. Python cannot call it: wrappers for that take compile time.
     """
-    return njit(forceinline=True, **OPTIONS)(function)
+    return njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
 
 
 def whole(function: F) -> F:

@@ -73,6 +73,15 @@ def store(builder, address, value):
     builder.store(value, builder.inttoptr(address, ir.PointerType(value.type))).align = 1
 
 
+@operation(lambda address, value, stride: types.void(types.intp, value, types.intp))
+def store_apart(builder, address, value, stride):
+    """Write the elements of a vector `stride` bytes apart."""
+    pointer = ir.PointerType(value.type.element)
+    for i in range(value.type.count):
+        builder.store(builder.extract_element(value, ir.Constant(I32, i)), builder.inttoptr(address, pointer)).align = 1
+        address = builder.add(address, stride)
+
+
 def _first_lanes(builder: Any, count: Any) -> Any:
     lanes = ir.Constant(i32x16.llvm, list(range(16)))
     return builder.icmp_signed("<", lanes, splat(builder, builder.trunc(count, I32), 16))

@@ -19,6 +19,12 @@ from realizar_numba.simd.targets import Target
 
 LINE = 64
 
+SIGNED_BIAS = 128
+"""With this bias a code of 8 bits is a signed byte with its top bit flipped."""
+
+MAX_NARROW_CODE = 64
+"""The largest code of which sums of four products with int8 activations fit in 16 bits."""
+
 
 @attrs.frozen
 class Plane:
@@ -80,11 +86,19 @@ def planes(*bits: int) -> tuple[Plane, ...]:
 
 @attrs.frozen
 class Codes:
-    """One plane or two; a weight is proportional to code - bias. table: what the codes stand for, plus bias, if any."""
+    """One plane or two; a weight is proportional to code - bias.
+
+    table: what codes of up to 4 bits stand for, plus bias; empty if they stand for themselves.
+    Raises ValueError for codes that no dot product takes: larger than MAX_NARROW_CODE without the bias of signed bytes.
+    """
 
     planes: tuple[Plane, ...]
     bias: int = 0
     table: tuple[int, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        if self.max_code > MAX_NARROW_CODE and self.bias != SIGNED_BIAS:
+            raise ValueError(f"codes up to {self.max_code} need the bias {SIGNED_BIAS}, not {self.bias}")
 
     @property
     def nbytes(self) -> int:
@@ -94,7 +108,7 @@ class Codes:
     @property
     def max_code(self) -> int:
         """The largest code that a dot product meets."""
-        return max(self.table) if self.table else (1 << sum(plane.bits for plane in self.planes)) - 1
+        return max(self.table) if self.table else sum((1 << plane.bits) - 1 << plane.shift for plane in self.planes)
 
     def build_write(self, word: Any) -> Any:
         """As of a plane, for all of them."""
@@ -122,16 +136,21 @@ class Codes:
 
     def build_load(self, target: Target) -> Any:
         """load(quants, j): the codes of chunks j and j + 4 as vectors of unsigned bytes."""
+        load = self._build_load_bits()
+        if not self.table:
+            return load
+        lookup = target.lookup((*self.table, *[0] * (16 - len(self.table))))
+
+        @compiled
+        def load_from_table(quants, j):
+            low, high = load(quants, j)
+            return lookup(low), lookup(high)
+
+        return load_from_table
+
+    def _build_load_bits(self) -> Any:
+        """As above, before any table."""
         first, second = (plane.build_load() for plane in (self.planes[0], self.planes[-1]))
-        if self.table:
-            lookup = target.lookup(self.table)
-
-            @compiled
-            def load_from_table(quants, j):
-                low, high = first(quants, j)
-                return lookup(low), lookup(high)
-
-            return load_from_table
         if len(self.planes) == 1:
             return first
 

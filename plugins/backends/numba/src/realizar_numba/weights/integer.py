@@ -20,7 +20,10 @@ from realizar_numba.weights.scales import Scales
 
 @attrs.frozen
 class IntegerLayout:
-    """Groups of 16 rows: super-blocks of scales, then codes. word: see `realizar_numba.weights.words`."""
+    """Groups of 16 rows: super-blocks of scales, then codes; the last may be short.
+
+    word: see `realizar_numba.weights.words`.
+    """
 
     name: str
     codes: Codes
@@ -34,7 +37,8 @@ class IntegerLayout:
 
     def group_nbytes(self, columns: int) -> int:
         """Bytes of 16 rows."""
-        return -(-columns // self.scales.columns) * self.super_nbytes
+        headers = -(-columns // self.scales.columns)
+        return headers * self.scales.nbytes + columns // BLOCK_SIZE * self.codes.nbytes
 
     def build_pack_group(self) -> Any:
         """pack_group(source, row_nbytes, rows, columns, destination): up to 16 rows as the file has them."""

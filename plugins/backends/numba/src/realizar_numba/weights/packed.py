@@ -10,11 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realizar_numba.kernels.compiled import Kernels
-from realizar_numba.memory import address, aligned_zeros
+from realizar_numba.memory import address
+from realizar_numba.records import fill, reader, record
 from realizar_numba.simd.jit import whole
 from realizar_numba.simd.memory import store_f32
 from realizar_numba.weights.packing import ROWS
 from realizar_numba.weights.registry import INTEGER_LAYOUTS, LAYOUTS
+
+PACK = record("source", "row_nbytes", "rows", "columns", "destination", "group_nbytes")
+"""source: rows as a file has them; destination: zeroed groups."""
+
+UNPACK = record("data", "rows", "columns", "group_nbytes", "values")
+
+_read_pack, _read_unpack = reader(PACK), reader(UNPACK)
 
 
 @attrs.frozen
@@ -46,43 +54,45 @@ class PackedWeight:
         """All elements as float32 [rows, columns]; for backends that override an op in NumPy."""
         unpack = self._kernels.function(f"unpacking ({self.type_name})", build_unpack, self.type_name)
         values = np.empty((self.rows, self.columns), np.float32)
-        unpack(address(self.data), self.rows, self.columns, self.group_nbytes, address(values))
+        arguments = fill(
+            UNPACK, data=address(self.data), rows=self.rows, columns=self.columns, group_nbytes=self.group_nbytes,
+            values=address(values),
+        )  # fmt: skip
+        unpack(0, 1, address(arguments))
         return values
 
 
+def packed_nbytes(type_name: str, rows: int, columns: int) -> int:
+    """Bytes of a matrix in the layout of a type."""
+    return -(-rows // ROWS) * LAYOUTS[type_name].group_nbytes(columns)
+
+
 def build_pack(type_name: str) -> Callable[..., Any]:
-    """A function that packs all groups: pack(source, row_nbytes, rows, columns, destination, group_nbytes)."""
+    """The phase of PACK: groups shared out among the threads."""
     pack_group = LAYOUTS[type_name].build_pack_group()
 
     @whole
-    def pack(source, row_nbytes, rows, columns, destination, group_nbytes):
-        for first in range(0, rows, ROWS):
-            group = destination + first // ROWS * group_nbytes
-            pack_group(source + first * row_nbytes, row_nbytes, min(ROWS, rows - first), columns, group)
+    def pack(thread, num_threads, arguments):
+        a = _read_pack(arguments)
+        groups = (a.rows + ROWS - 1) // ROWS
+        for group in range(groups * thread // num_threads, groups * (thread + 1) // num_threads):
+            first = group * ROWS
+            destination = a.destination + group * a.group_nbytes
+            pack_group(a.source + first * a.row_nbytes, a.row_nbytes, min(ROWS, a.rows - first), a.columns, destination)
 
     return pack
 
 
 def build_unpack(type_name: str) -> Callable[..., Any]:
-    """A function that writes all elements as float32: unpack(data, rows, columns, group_nbytes, values)."""
+    """The phase of UNPACK: writes all elements as float32, rows shared out among the threads."""
     value = LAYOUTS[type_name].build_value()
 
     @whole
-    def unpack(data, rows, columns, group_nbytes, values):
-        for r in range(rows):
-            group = data + r // ROWS * group_nbytes
-            for c in range(columns):
-                store_f32(values + 4 * (r * columns + c), value(group, r % ROWS, c))
+    def unpack(thread, num_threads, arguments):
+        a = _read_unpack(arguments)
+        for r in range(thread, a.rows, num_threads):
+            group = a.data + r // ROWS * a.group_nbytes
+            for c in range(a.columns):
+                store_f32(a.values + 4 * (r * a.columns + c), value(group, r % ROWS, c))
 
     return unpack
-
-
-def pack_matrix(kernels: Kernels, type_name: str, stored: NDArray[Any], columns: int) -> PackedWeight:
-    """Pack rows as they are stored in a file: `stored` is [rows, ...], contiguous."""
-    stored = np.ascontiguousarray(stored)
-    rows, row_nbytes = len(stored), stored.nbytes // max(len(stored), 1)
-    group_nbytes = LAYOUTS[type_name].group_nbytes(columns)
-    data = aligned_zeros(-(-rows // ROWS) * group_nbytes)
-    pack = kernels.function(f"packing ({type_name})", build_pack, type_name)
-    pack(address(stored), row_nbytes, rows, columns, address(data), group_nbytes)
-    return PackedWeight(type_name, rows, columns, group_nbytes, data, kernels)

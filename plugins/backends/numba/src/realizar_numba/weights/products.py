@@ -10,11 +10,8 @@ from realizar_numba.simd.jit import compiled
 from realizar_numba.simd.memory import broadcast_4xi8, broadcast_i32, prefetch
 from realizar_numba.simd.targets import Target
 from realizar_numba.simd.types import get, put, registers
-from realizar_numba.weights.codes import LINE, Codes
+from realizar_numba.weights.codes import LINE, MAX_NARROW_CODE, Codes
 from realizar_numba.weights.packing import PREFETCH
-
-SIGNED_BIAS = 128
-"""With this bias a code of 8 bits is a signed byte with its top bit flipped."""
 
 
 def build_multiply(codes: Codes, halves: int, lanes: int, target: Target) -> Any:
@@ -26,7 +23,7 @@ def build_multiply(codes: Codes, halves: int, lanes: int, target: Target) -> Any
     load = _prefetching(codes.build_load(target), codes.nbytes) if lanes <= 2 else codes.build_load(target)
     if target.widen is None:
         return _build_wide(load, codes.bias, halves, lanes, target)
-    if target.max_dots(codes.max_code) > 1:
+    if codes.max_code <= MAX_NARROW_CODE:
         return _build_narrow(load, codes, halves, lanes, target)
     return _build_signed(load, halves, lanes, target)
 
@@ -104,7 +101,7 @@ def _build_narrow(load: Any, codes: Codes, halves: int, lanes: int, target: Targ
 
 
 def _build_signed(load: Any, halves: int, lanes: int, target: Target) -> Any:
-    """Codes of 8 bits where a sum of two products may not fit in 16 bits: signed bytes, each product widened."""
+    """Codes with SIGNED_BIAS, where two products may not fit in 16 bits: signed bytes, each product widened."""
     dot = target.signed_dot
 
     @compiled

@@ -20,25 +20,21 @@ from typing import Any, Protocol
 import attrs
 import numpy as np
 
-from realizar_numba.activations import LANE_NBYTES, SCALE, SCALED_SUM
-from realizar_numba.simd.floating import fma, from_f16, half_e8m0, mul, to_f32
-from realizar_numba.simd.integer import widen_u8
+from realizar_numba.activations import BLOCK_SIZE, LANE_NBYTES, SCALE, SCALED_SUM
+from realizar_numba.simd.floating import fma, from_f16, mul, to_f32
 from realizar_numba.simd.jit import compiled
 from realizar_numba.simd.memory import (
     broadcast_f32,
     load_f16,
     load_f16x16,
-    load_i8x16,
     load_i16,
-    load_u8,
     store_i16,
-    store_u8,
 )
 from realizar_numba.simd.types import get, put
 
 
 @compiled
-def _header(header):
+def header_itself(header):
     """Nothing serves more than one block."""
     return header
 
@@ -72,41 +68,63 @@ def build_add_minimum(lanes: int) -> Any:
     return add_minimum
 
 
+def build_add_halves(lanes: int) -> Any:
+    """sums += (scale of x) * (first * product of the first half + last * product of the last half)."""
+
+    @compiled
+    def add_halves(products, first, last, x, sums):
+        for t in range(lanes):
+            total = mul(to_f32(get(products, 2 * t)), first)
+            total = fma(to_f32(get(products, 2 * t + 1)), last, total)
+            put(sums, t, fma(total, broadcast_f32(x + LANE_NBYTES * t + SCALE), get(sums, t)))
+
+    return add_halves
+
+
 @attrs.frozen
 class BlockScale:
-    """d q: a float16 d at the start of each block of 32. Super-blocks of two, so that codes stay aligned."""
+    """d q: a float16 d, at `d_offset` in blocks of `size` columns. Super-blocks of two, so that codes stay aligned."""
 
-    columns, nbytes, halves = 64, 64, 1
+    size: int = 32
+    d_offset: int = 0
+    nbytes, halves = 64, 1
+
+    @property
+    def columns(self) -> int:
+        """Columns of two blocks."""
+        return 2 * self.size
 
     def build_write(self) -> Any:
         """See the module."""
+        per_scale, d_offset = self.size // BLOCK_SIZE, self.d_offset
 
         @compiled
         def write(block, s, header, i, row):
-            store_i16(header + 32 * i + 2 * row, load_i16(block))
+            store_i16(header + 32 * (i // per_scale) + 2 * row, load_i16(block + d_offset))
 
         return write
 
     def build_value(self) -> Any:
         """See the module."""
+        per_scale = self.size // BLOCK_SIZE
 
         @compiled
         def value(header, i, row, column, q):
-            return load_f16(header + 32 * i + 2 * row) * np.float32(q)
+            return load_f16(header + 32 * (i // per_scale) + 2 * row) * np.float32(q)
 
         return value
 
     def build_load(self) -> Any:
         """See the module."""
-        return _header
+        return header_itself
 
     def build_add(self, lanes: int) -> Any:
         """See the module."""
-        add_products = build_add_products(lanes)
+        add_products, per_scale = build_add_products(lanes), self.size // BLOCK_SIZE
 
         @compiled
         def add_block(products, loaded, header, i, x, sums):
-            add_products(products, load_scales(header + 32 * i), x, sums)
+            add_products(products, load_scales(header + 32 * (i // per_scale)), x, sums)
 
         return add_block
 
@@ -138,7 +156,7 @@ class BlockScaleAndMinimum:
 
     def build_load(self) -> Any:
         """See the module."""
-        return _header
+        return header_itself
 
     def build_add(self, lanes: int) -> Any:
         """See the module."""
@@ -148,45 +166,6 @@ class BlockScaleAndMinimum:
         def add_block(products, loaded, header, i, x, sums):
             add_products(products, load_scales(header), x, sums)
             add_minimum(load_scales(header + 32), x, sums)
-
-        return add_block
-
-
-@attrs.frozen
-class PowerOfTwo:
-    """2^(e - 128) q: a byte e at the start of each block of 32 (E8M0, and the half that doubled E2M1 codes carry)."""
-
-    columns, nbytes, halves = 128, 64, 1
-
-    def build_write(self) -> Any:
-        """See the module."""
-
-        @compiled
-        def write(block, s, header, i, row):
-            store_u8(header + 16 * i + row, load_u8(block))
-
-        return write
-
-    def build_value(self) -> Any:
-        """See the module."""
-
-        @compiled
-        def value(header, i, row, column, q):
-            return np.float32(2.0 ** (np.float64(load_u8(header + 16 * i + row)) - 128.0)) * np.float32(q)
-
-        return value
-
-    def build_load(self) -> Any:
-        """See the module."""
-        return _header
-
-    def build_add(self, lanes: int) -> Any:
-        """See the module."""
-        add_products = build_add_products(lanes)
-
-        @compiled
-        def add_block(products, loaded, header, i, x, sums):
-            add_products(products, half_e8m0(widen_u8(load_i8x16(header + 16 * i))), x, sums)
 
         return add_block
 

@@ -26,7 +26,7 @@ from realizar_numba.simd.memory import (
     store_u8,
 )
 from realizar_numba.simd.types import get, put
-from realizar_numba.weights.scales import build_add_minimum, build_add_products, load_scales
+from realizar_numba.weights.scales import build_add_halves, build_add_minimum, build_add_products, load_scales
 
 
 @attrs.frozen
@@ -182,16 +182,13 @@ class HalfScales:
 
     def build_add(self, lanes: int) -> Any:
         """See `realizar_numba.weights.scales`."""
+        add_halves = build_add_halves(lanes)
 
         @compiled
         def add_block(products, d, header, i, x, sums):
-            first = to_f32(widen_i8(load_i8x16(header + 32 * i)))
-            last = to_f32(widen_i8(load_i8x16(header + 32 * i + 16)))
-            for t in range(lanes):
-                scale = mul(d, broadcast_f32(x + LANE_NBYTES * t + SCALE))
-                total = mul(to_f32(get(products, 2 * t)), first)
-                total = fma(to_f32(get(products, 2 * t + 1)), last, total)
-                put(sums, t, fma(total, scale, get(sums, t)))
+            first = mul(d, to_f32(widen_i8(load_i8x16(header + 32 * i))))
+            last = mul(d, to_f32(widen_i8(load_i8x16(header + 32 * i + 16))))
+            add_halves(products, first, last, x, sums)
 
         return add_block
 

@@ -14,16 +14,17 @@ from realizar_numba.simd.jit import compiled
 from realizar_numba.simd.memory import load_i8, load_i16, load_i32, load_u8
 
 NIBBLES, PAIRS, BITS = 0x0F0F0F0F, 0x03030303, 0x01010101
+_POWERS_OF_3 = (1, 3, 9, 27, 81)
 
 
 @compiled
-def _u32(address):
+def u32(address):
     """Four bytes as a non-negative int64."""
     return np.int64(load_i32(address)) & 0xFFFFFFFF
 
 
 @compiled
-def _spread(bits):
+def spread(bits):
     """Four bits, one in each byte."""
     return bits * 0x00204081 & BITS
 
@@ -33,7 +34,7 @@ def nibbles(offset: int) -> Any:
 
     @compiled
     def word(block, s, c):
-        return _u32(block + offset + 4 * (c % 4)) >> (4 * (c // 4)) & NIBBLES
+        return u32(block + offset + 4 * (c % 4)) >> (4 * (c // 4)) & NIBBLES
 
     return word
 
@@ -44,7 +45,7 @@ def nibbles_and_bits(offset: int, bits_offset: int) -> Any:
 
     @compiled
     def word(block, s, c):
-        return low(block, s, c) | _spread(_u32(block + bits_offset) >> (4 * c) & 15) << 4
+        return low(block, s, c) | spread(u32(block + bits_offset) >> (4 * c) & 15) << 4
 
     return word
 
@@ -54,15 +55,54 @@ def bytes_at(offset: int) -> Any:
 
     @compiled
     def word(block, s, c):
-        return _u32(block + offset + 4 * c) ^ 0x80808080
+        return u32(block + offset + 4 * c) ^ 0x80808080
 
     return word
 
 
 @compiled
+def nvfp4(block, s, c):
+    """32 bytes at 4: each 8 of them hold 16 columns, the first 8 low."""
+    return u32(block + 4 + 16 * s + 8 * (c // 4) + 4 * (c % 2)) >> (4 * (c % 4 // 2)) & NIBBLES
+
+
+@compiled
+def q1_0(block, s, c):
+    """16 bytes at 2, one bit for each column in order, here in bit 1."""
+    return spread(u32(block + 2 + 4 * s) >> (4 * c) & 15) << 1
+
+
+@compiled
+def q2_0(block, s, c):
+    """16 bytes at 2, two bits for each column in order."""
+    byte = np.int64(load_u8(block + 2 + 8 * s + c))
+    return (byte | byte << 6 | byte << 12 | byte << 18) & PAIRS
+
+
+@compiled
+def _digits(fractions, index):
+    """A base-3 digit of each of four bytes: a byte b stands for b / 256, the whole part of 3 b / 256 is its digit 0."""
+    power = _POWERS_OF_3[index]
+    even, odd = fractions & 0x00FF00FF, fractions >> 8 & 0x00FF00FF
+    even, odd = (even * power & 0x00FF00FF) * 3 >> 8, (odd * power & 0x00FF00FF) * 3 >> 8
+    return even & 0x00030003 | (odd & 0x00030003) << 8
+
+
+@compiled
+def tq1_0(block, s, c):
+    """Base 3: 32 bytes with five digits of sub-blocks 0-4, 16 bytes with five runs of 16 columns, 4 with four of 4."""
+    chunk = 8 * (s - 5) + c
+    if s < 5:
+        return _digits(u32(block + 4 * c), s)
+    if chunk < 20:
+        return _digits(u32(block + 32 + 4 * (chunk % 4)), chunk // 4)
+    return _digits(u32(block + 48), chunk - 20)
+
+
+@compiled
 def iq4_xs(block, s, c):
     """128 bytes at 8: each 16 of them a block of nibbles as in IQ4_NL."""
-    return _u32(block + 8 + 16 * s + 4 * (c % 4)) >> (4 * (c // 4)) & NIBBLES
+    return u32(block + 8 + 16 * s + 4 * (c % 4)) >> (4 * (c // 4)) & NIBBLES
 
 
 @compiled
@@ -72,17 +112,23 @@ def iq4_xs_scale(block, s):
     return (low >> (4 * (s % 2)) & 15 | (high >> (2 * s) & 3) << 4) - 32
 
 
-@compiled
-def q2_k(block, s, c):
-    """64 bytes at 16: each 32 of them hold 4 sub-blocks, 2 bits each."""
-    return _u32(block + 16 + 32 * (s // 4) + 4 * c) >> (2 * (s % 4)) & PAIRS
+def pairs(offset: int) -> Any:
+    """Q2_K, TQ2_0: 64 bytes, each 32 of them hold 4 sub-blocks, 2 bits each."""
+
+    @compiled
+    def word(block, s, c):
+        return u32(block + offset + 32 * (s // 4) + 4 * c) >> (2 * (s % 4)) & PAIRS
+
+    return word
+
+
+_q3_k_pairs = pairs(32)
 
 
 @compiled
 def q3_k(block, s, c):
     """Low 2 bits as in Q2_K, at 32; the third bit is bit s of 32 bytes at 0."""
-    low = _u32(block + 32 + 32 * (s // 4) + 4 * c) >> (2 * (s % 4)) & PAIRS
-    return low | (_u32(block + 4 * c) >> s & BITS) << 2
+    return _q3_k_pairs(block, s, c) | (u32(block + 4 * c) >> s & BITS) << 2
 
 
 @compiled
@@ -95,14 +141,14 @@ def q3_k_scale(block, k):
 @compiled
 def q4_k(block, s, c):
     """128 bytes at 16: each 32 of them hold two sub-blocks, low and high nibbles."""
-    return _u32(block + 16 + 32 * (s // 2) + 4 * c) >> (4 * (s % 2)) & NIBBLES
+    return u32(block + 16 + 32 * (s // 2) + 4 * c) >> (4 * (s % 2)) & NIBBLES
 
 
 @compiled
 def q5_k(block, s, c):
     """Nibbles as in Q4_K, at 48; the fifth bit is bit s of 32 bytes at 16."""
-    low = _u32(block + 48 + 32 * (s // 2) + 4 * c) >> (4 * (s % 2)) & NIBBLES
-    return low | (_u32(block + 16 + 4 * c) >> s & BITS) << 4
+    low = u32(block + 48 + 32 * (s // 2) + 4 * c) >> (4 * (s % 2)) & NIBBLES
+    return low | (u32(block + 16 + 4 * c) >> s & BITS) << 4
 
 
 @compiled
@@ -122,8 +168,8 @@ def q4_k_scales(block, s):
 @compiled
 def q6_k(block, s, c):
     """Low nibbles in 128 bytes (each 64 hold 4 sub-blocks), top 2 bits in 64 bytes at 128 (each 32 hold 4)."""
-    low = _u32(block + 64 * (s // 4) + 32 * (s % 2) + 4 * c) >> (4 * (s % 4 // 2)) & NIBBLES
-    return low | (_u32(block + 128 + 32 * (s // 4) + 4 * c) >> (2 * (s % 4)) & PAIRS) << 4
+    low = u32(block + 64 * (s // 4) + 32 * (s % 2) + 4 * c) >> (4 * (s % 4 // 2)) & NIBBLES
+    return low | (u32(block + 128 + 32 * (s // 4) + 4 * c) >> (2 * (s % 4)) & PAIRS) << 4
 
 
 @compiled

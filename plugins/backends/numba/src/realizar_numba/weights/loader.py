@@ -1,0 +1,110 @@
+"""From a file's tensors to packed weights: on all threads, into one arena."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from realizar.backend import Buffer
+from realizar.dtypes import DType
+from realizar.quant import dequantize
+from realizar.tensors import LazyTensor
+from realizar_numba.arena import Arena, rounded
+from realizar_numba.kernels.compiled import Kernels
+from realizar_numba.memory import address
+from realizar_numba.pool import ThreadPool
+from realizar_numba.program import Program
+from realizar_numba.records import fill
+from realizar_numba.weights.packed import PACK, PackedWeight, build_pack, packed_nbytes
+from realizar_numba.weights.packing import ROWS
+from realizar_numba.weights.registry import LAYOUTS
+
+DEQUANTIZED_NBYTES = 1 << 24
+"""Bytes of float32 rows that are made at a time of a type without a layout."""
+
+
+class WeightLoader:
+    """Packs tensors one after another; owns the memory of the weights."""
+
+    def __init__(self, kernels: Kernels, pool: ThreadPool) -> None:
+        self._kernels, self._pool = kernels, pool
+        self.arena = Arena()
+        self._dequantized: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(3, np.int64))
+        """Type -> tensors, their bytes in the file, their bytes in memory."""
+
+    def reserve(self, tensors: Iterable[LazyTensor]) -> None:
+        """Size the arena for these tensors, of which only the headers are read."""
+        self.arena.reserve(sum(map(_arena_nbytes, tensors)))
+
+    def load(self, tensor: LazyTensor) -> Buffer:
+        """A vector as float32, a matrix packed, a stack of matrices as a list of packed ones."""
+        if len(tensor.shape) < 2:
+            return np.array(tensor.to_float32())
+        rows, columns = tensor.shape[-2:]
+        stack = tensor.read().reshape(-1, rows, *_row_shape(tensor))
+        if tensor.dtype.name not in LAYOUTS:
+            self._dequantized[tensor.dtype.name] += np.array([1, tensor.nbytes, 4 * len(stack) * rows * columns])
+        packed = [self._load_matrix(matrix, tensor.dtype, columns) for matrix in stack]
+        return packed if len(tensor.shape) > 2 else packed[0]
+
+    def notes(self) -> list[str]:
+        """Types dequantized at load and what they cost."""
+        notes = []
+        for name, counts in sorted(self._dequantized.items()):
+            count, in_file, in_memory = counts.tolist()
+            notes.append(
+                f"{count} {name} tensor{'s' * (count != 1)} dequantized to F32 at load: "
+                f"{in_memory / 1e6:.1f} MB in memory, {in_file / 1e6:.1f} MB in the file"
+            )
+        return notes
+
+    def _load_matrix(self, stored: NDArray[Any], element: DType, columns: int) -> PackedWeight:
+        name, rows = _layout_name(element), len(stored)
+        data = self.arena.take(packed_nbytes(name, rows, columns))
+        weight = PackedWeight(name, rows, columns, LAYOUTS[name].group_nbytes(columns), data, self._kernels)
+        for first, part in _parts(stored, element, columns):
+            self._pack(weight, first, np.ascontiguousarray(part))
+        return weight
+
+    def _pack(self, weight: PackedWeight, first: int, stored: NDArray[Any]) -> None:
+        """Pack rows from number `first` on, which must start a group."""
+        arguments = fill(
+            PACK, source=address(stored), row_nbytes=stored.nbytes // len(stored), rows=len(stored),
+            columns=weight.columns, group_nbytes=weight.group_nbytes,
+            destination=address(weight.data) + first // ROWS * weight.group_nbytes,
+        )  # fmt: skip
+        name = weight.type_name
+        program = Program(self._kernels, self._pool.num_threads)
+        program.append(self._kernels.address(f"packing ({name})", build_pack, name), arguments)
+        one_token = np.ones(1, np.int64)
+        self._pool.run(program.table(), address(one_token))
+
+
+def _layout_name(element: DType) -> str:
+    return element.name if element.name in LAYOUTS else "F32"
+
+
+def _row_shape(tensor: LazyTensor) -> Sequence[int]:
+    return (tensor.row_nbytes,) if tensor.dtype.is_quantized else tensor.shape[-1:]
+
+
+def _arena_nbytes(tensor: LazyTensor) -> int:
+    if len(tensor.shape) < 2:
+        return 0
+    *stack, rows, columns = tensor.shape
+    matrices = stack[0] if stack else 1
+    return matrices * rounded(packed_nbytes(_layout_name(tensor.dtype), rows, columns))
+
+
+def _parts(stored: NDArray[Any], element: DType, columns: int) -> Iterator[tuple[int, NDArray[Any]]]:
+    """The rows as their layout wants them: all at once, or a few groups at a time where they must be dequantized."""
+    if element.name in LAYOUTS:
+        yield 0, stored
+        return
+    step = max(1, DEQUANTIZED_NBYTES // (4 * columns * ROWS)) * ROWS
+    for first in range(0, len(stored), step):
+        yield first, dequantize(stored[first : first + step], element).reshape(-1, columns)
