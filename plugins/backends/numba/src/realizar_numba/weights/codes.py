@@ -66,12 +66,12 @@ class Plane:
         bits, shift, offset, mask = self.bits, self.shift, self.offset, ((1 << self.bits) - 1) << self.shift
 
         @compiled
+        def load_chunk(quants, c):
+            return move_bits(load_i8x64(quants + offset + LINE * (c % bits)), bits * (c // bits), shift, mask)
+
+        @compiled
         def load(quants, j):
-            low = load_i8x64(quants + offset + LINE * (j % bits))
-            high = load_i8x64(quants + offset + LINE * ((j + 4) % bits))
-            return move_bits(low, bits * (j // bits), shift, mask), move_bits(
-                high, bits * ((j + 4) // bits), shift, mask
-            )
+            return load_chunk(quants, j), load_chunk(quants, j + 4)
 
         return load
 

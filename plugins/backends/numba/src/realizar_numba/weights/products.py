@@ -58,27 +58,38 @@ def _build_start(bias: int, halves: int, lanes: int) -> Any:
     return start
 
 
+def _build_add_chunks(dot: Any, halves: int, lanes: int) -> Any:
+    """add_chunks(low, high, x, j, sums): the products of chunks j and j + 4, which are low and high, for each lane."""
+
+    @compiled
+    def add_chunks(low, high, x, j, sums):
+        for t in range(lanes):
+            p, first = x + LANE_NBYTES * t + 4 * j, halves * t
+            put(sums, first, dot(get(sums, first), low, broadcast_4xi8(p)))
+            last = first + halves - 1
+            put(sums, last, dot(get(sums, last), high, broadcast_4xi8(p + 16)))
+
+    return add_chunks
+
+
 def _build_wide(load: Any, bias: int, halves: int, lanes: int, target: Target) -> Any:
     """Straight into int32."""
-    dot, start = target.dot, _build_start(bias, halves, lanes)
+    add_chunks, start = _build_add_chunks(target.dot, halves, lanes), _build_start(bias, halves, lanes)
 
     @compiled
     def multiply(quants, x, products):
         start(x, products)
         for j in range(4):
             low, high = load(quants, j)
-            for t in range(lanes):
-                p, first = x + LANE_NBYTES * t + 4 * j, halves * t
-                put(products, first, dot(get(products, first), low, broadcast_4xi8(p)))
-                last = first + halves - 1
-                put(products, last, dot(get(products, last), high, broadcast_4xi8(p + 16)))
+            add_chunks(low, high, x, j, products)
 
     return multiply
 
 
 def _build_narrow(load: Any, codes: Codes, halves: int, lanes: int, target: Target) -> Any:
     """Into int16, widened before an overflow is possible."""
-    dot, widen, start = target.dot, target.widen, _build_start(codes.bias, halves, lanes)
+    add_chunks, start = _build_add_chunks(target.dot, halves, lanes), _build_start(codes.bias, halves, lanes)
+    widen = target.widen
     new_partial = registers(target.accumulator, halves * lanes)
     span = max(1, min(4, target.max_dots(codes.max_code) * halves // 2))
 
@@ -89,11 +100,7 @@ def _build_narrow(load: Any, codes: Codes, halves: int, lanes: int, target: Targ
             partial = new_partial()
             for j in range(begin, min(begin + span, 4)):
                 low, high = load(quants, j)
-                for t in range(lanes):
-                    p, first = x + LANE_NBYTES * t + 4 * j, halves * t
-                    put(partial, first, dot(get(partial, first), low, broadcast_4xi8(p)))
-                    last = first + halves - 1
-                    put(partial, last, dot(get(partial, last), high, broadcast_4xi8(p + 16)))
+                add_chunks(low, high, x, j, partial)
             for i in range(halves * lanes):
                 put(products, i, add_i32(get(products, i), widen(get(partial, i))))
 
@@ -102,7 +109,7 @@ def _build_narrow(load: Any, codes: Codes, halves: int, lanes: int, target: Targ
 
 def _build_signed(load: Any, halves: int, lanes: int, target: Target) -> Any:
     """Codes with SIGNED_BIAS, where two products may not fit in 16 bits: signed bytes, each product widened."""
-    dot = target.signed_dot
+    add_chunks = _build_add_chunks(target.signed_dot, halves, lanes)
 
     @compiled
     def multiply(quants, x, products):
@@ -110,11 +117,6 @@ def _build_signed(load: Any, halves: int, lanes: int, target: Target) -> Any:
             put(products, i, splat_i32(0))
         for j in range(4):
             low, high = load(quants, j)
-            first_weights, last_weights = flip_signs(low), flip_signs(high)
-            for t in range(lanes):
-                p, first = x + LANE_NBYTES * t + 4 * j, halves * t
-                put(products, first, dot(get(products, first), first_weights, broadcast_4xi8(p)))
-                last = first + halves - 1
-                put(products, last, dot(get(products, last), last_weights, broadcast_4xi8(p + 16)))
+            add_chunks(flip_signs(low), flip_signs(high), x, j, products)
 
     return multiply

@@ -29,6 +29,26 @@ from realizar_numba.simd.types import get, put
 from realizar_numba.weights.scales import build_add_halves, build_add_minimum, build_add_products, load_scales
 
 
+def _build_load_d(offset: int) -> Any:
+    """load(header): d."""
+
+    @compiled
+    def load(header):
+        return load_scales(header + offset)
+
+    return load
+
+
+def _build_load_d_and_dmin(offset: int) -> Any:
+    """load(header): d and -dmin."""
+
+    @compiled
+    def load(header):
+        return load_scales(header + offset), negate(load_scales(header + offset + 32))
+
+    return load
+
+
 @attrs.frozen
 class SubScales:
     """d s q: 8 signed s of one byte. Header: [8][16 rows] s, 16 d.
@@ -63,12 +83,7 @@ class SubScales:
 
     def build_load(self) -> Any:
         """d."""
-
-        @compiled
-        def load(header):
-            return load_scales(header + 128)
-
-        return load
+        return _build_load_d(128)
 
     def build_add(self, lanes: int) -> Any:
         """See `realizar_numba.weights.scales`."""
@@ -118,12 +133,7 @@ class SubScalesAndMinimums:
 
     def build_load(self) -> Any:
         """d and -dmin."""
-
-        @compiled
-        def load(header):
-            return load_scales(header + 256), negate(load_scales(header + 288))
-
-        return load
+        return _build_load_d_and_dmin(256)
 
     def build_add(self, lanes: int) -> Any:
         """See `realizar_numba.weights.scales`."""
@@ -173,12 +183,7 @@ class HalfScales:
 
     def build_load(self) -> Any:
         """d."""
-
-        @compiled
-        def load(header):
-            return load_scales(header + 256)
-
-        return load
+        return _build_load_d(256)
 
     def build_add(self, lanes: int) -> Any:
         """See `realizar_numba.weights.scales`."""
@@ -229,12 +234,7 @@ class HalfScalesAndMinimums:
 
     def build_load(self) -> Any:
         """d and -dmin."""
-
-        @compiled
-        def load(header):
-            return load_scales(header + 256), negate(load_scales(header + 288))
-
-        return load
+        return _build_load_d_and_dmin(256)
 
     def build_add(self, lanes: int) -> Any:
         """See `realizar_numba.weights.scales`."""
