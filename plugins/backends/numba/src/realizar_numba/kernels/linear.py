@@ -110,7 +110,7 @@ def build_rows(isa: str, type_name: str, lanes_per_row: int) -> Callable[..., An
     narrow_tile, wide_tile = (LAYOUTS[type_name].build_tile(count, target) for count in (lanes_per_row, lanes))
     narrow_source, wide_source = _build_sources(type_name, lanes_per_row)
     token_nbits = 32 if type_name in FLOAT_LAYOUTS else 8 * LANE_NBYTES * lanes_per_row // BLOCK_SIZE
-    wide_from = max(1, tokens // 2)  # there a wide tile is cheaper than one token at a time
+    wide_from = max(2, tokens // 2)  # there a wide tile is cheaper than one token at a time
     narrow_sums, wide_sums = registers(f32x16, lanes_per_row), registers(f32x16, lanes)
     narrow_finish, wide_finish = _build_finish(1, lanes_per_row), _build_finish(tokens, lanes_per_row)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from numba import njit
@@ -18,6 +19,24 @@ def compiled(function: Any) -> Any:
     Numba infers its types, so it carries no annotations. Python cannot call it: wrappers for that take compile time.
     """
     return njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)(function)
+
+
+def in_order(functions: Sequence[Any]) -> Any:
+    """A compiled function that calls compiled functions one after another, all with its arguments.
+
+    A loop over them, unrolled whatever LLVM thinks of its length: what differs between them are constants.
+    """
+    first, *others = functions
+    if not others:
+        return first
+    rest = in_order(others)
+
+    @compiled
+    def both(*arguments):
+        first(*arguments)
+        rest(*arguments)
+
+    return both
 
 
 def whole(function: F) -> F:

@@ -26,6 +26,8 @@ class Target:
     widen(a): the accumulator's sums as int32 (None: they are). signed_dot(a, w, s): the same for an int32
     accumulator and signed bytes w, where dot cannot take codes of 8 bits (None: it can).
     lookup(table): a function of bytes below 16 that gives table[byte]. wide_lanes: tokens of a wide tile.
+    vectors: how many vectors of 512 bits its registers hold. hold(a): see `_hold_avx2`; None where nothing
+    needs it.
     """
 
     accumulator: Vector
@@ -34,10 +36,12 @@ class Target:
     signed_dot: Any
     lookup: Any
     wide_lanes: int
+    vectors: int
+    hold: Any = None
 
-    def max_dots(self, max_code: int) -> int | None:
-        """Dot products with codes up to max_code that an accumulator can take before it must be widened."""
-        return None if self.widen is None else 32767 // (2 * 127 * max_code)
+    def max_dots(self, max_code: int) -> int:
+        """Dot products with codes up to max_code that an accumulator of 16 bits can take before it must be widened."""
+        return 32767 // (2 * 127 * max_code)
 
 
 # Halves of 256 bits, for AVX2
@@ -121,6 +125,17 @@ def _signed_dot_avx2(builder, a, w, s):
     return builder.add(a, _pairs_avx2(builder, pairs))
 
 
+@operation(lambda a: a(a))
+def _hold_avx2(builder, a):
+    """a, after which the compiler goes on: it moves no sums and no loads across. No instruction stands for it.
+
+    Left alone, LLVM multiplies the unrolled chunks of a block token by token, which puts all weights on the stack.
+    """
+    half = ir.VectorType(a.type.element, a.type.count // 2)
+    kind = ir.FunctionType(half, [half])
+    return _joined(builder, *(builder.asm(kind, "", "=x,0", [part], True) for part in _halves(builder, a)))
+
+
 # Portable
 
 
@@ -172,9 +187,9 @@ def _select_generic(builder: Any, table: Any, v: Any) -> Any:
 
 
 TARGETS: dict[str, Target] = {
-    "avx512vnni": Target(i32x16, _dot_vnni, None, None, _lookup(_shuffle_avx512), 8),
-    "avx512": Target(i16x32, _dot_avx512, _widen_avx512, _signed_dot_avx512, _lookup(_shuffle_avx512), 8),
-    "avx2": Target(i16x32, _dot_avx2, _widen_avx2, _signed_dot_avx2, _lookup(_shuffle_avx2), 4),
-    "generic": Target(i32x16, _dot_generic, None, None, _lookup(_select_generic), 8),
+    "avx512vnni": Target(i32x16, _dot_vnni, None, None, _lookup(_shuffle_avx512), 8, 32),
+    "avx512": Target(i16x32, _dot_avx512, _widen_avx512, _signed_dot_avx512, _lookup(_shuffle_avx512), 8, 32),
+    "avx2": Target(i16x32, _dot_avx2, _widen_avx2, _signed_dot_avx2, _lookup(_shuffle_avx2), 4, 8, _hold_avx2),
+    "generic": Target(i32x16, _dot_generic, None, None, _lookup(_select_generic), 8, 32),
 }
 """By the names of `isa.PATHS`."""

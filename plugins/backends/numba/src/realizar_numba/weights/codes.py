@@ -19,6 +19,9 @@ from realizar_numba.simd.targets import Target
 
 LINE = 64
 
+CHUNKS = 8
+"""Chunks of a block."""
+
 SIGNED_BIAS = 128
 """With this bias a code of 8 bits is a signed byte with its top bit flipped."""
 
@@ -62,16 +65,12 @@ class Plane:
         return read
 
     def build_load(self) -> Any:
-        """load(quants, j): these bits of the codes of chunks j and j + 4."""
+        """load(quants, c): these bits of the codes of chunk c."""
         bits, shift, offset, mask = self.bits, self.shift, self.offset, ((1 << self.bits) - 1) << self.shift
 
         @compiled
-        def load_chunk(quants, c):
+        def load(quants, c):
             return move_bits(load_i8x64(quants + offset + LINE * (c % bits)), bits * (c // bits), shift, mask)
-
-        @compiled
-        def load(quants, j):
-            return load_chunk(quants, j), load_chunk(quants, j + 4)
 
         return load
 
@@ -135,16 +134,15 @@ class Codes:
         return read
 
     def build_load(self, target: Target) -> Any:
-        """load(quants, j): the codes of chunks j and j + 4 as vectors of unsigned bytes."""
+        """load(quants, c): the codes of chunk c as a vector of unsigned bytes."""
         load = self._build_load_bits()
         if not self.table:
             return load
         lookup = target.lookup((*self.table, *[0] * (16 - len(self.table))))
 
         @compiled
-        def load_from_table(quants, j):
-            low, high = load(quants, j)
-            return lookup(low), lookup(high)
+        def load_from_table(quants, c):
+            return lookup(load(quants, c))
 
         return load_from_table
 
@@ -155,9 +153,7 @@ class Codes:
             return first
 
         @compiled
-        def load(quants, j):
-            low, high = first(quants, j)
-            more_low, more_high = second(quants, j)
-            return bit_or(low, more_low), bit_or(high, more_high)
+        def load(quants, c):
+            return bit_or(first(quants, c), second(quants, c))
 
         return load

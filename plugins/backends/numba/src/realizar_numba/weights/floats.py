@@ -30,6 +30,9 @@ from realizar_numba.simd.targets import Target
 from realizar_numba.simd.types import f32x16, get, put, registers
 from realizar_numba.weights.packing import PREFETCH
 
+_PIECE = 32
+"""Pairs of columns; their weights and activations stay in the L1 cache between the two turns."""
+
 _high_half = shift_left(16)
 
 
@@ -75,30 +78,71 @@ class FloatLayout:
         return 16 * self.nbytes * columns
 
     def build_tile(self, lanes: int, target: Target) -> Any:
-        """See `realizar_numba.weights`; the same on every target."""
-        new_sums, load_rows, column_nbytes = registers(f32x16, lanes), self._load_rows, 16 * self.nbytes
-        step = 4 if lanes == 1 else 4 * LANES
+        """See `realizar_numba.weights`."""
+        new_sums, column_nbytes, step = registers(f32x16, lanes), 16 * self.nbytes, 4 if lanes == 1 else 4 * LANES
+        add_column = self._build_add_column(lanes)
+        together = target.vectors >= 4 * lanes  # both sums of each token, weights and activations are in registers
+        add_pairs = (_build_together if together else _build_in_turns)(add_column, column_nbytes, step, lanes == 1)
 
         @compiled
         def tile(weights, x, columns, sums):
             odd = new_sums()
-            for _ in range(columns // 2):
-                w0, w1 = load_rows(weights), load_rows(weights + column_nbytes)
-                if lanes == 1:
-                    prefetch(weights + PREFETCH)
-                for t in range(lanes):
-                    p = x + 4 * t
-                    put(sums, t, fma(w0, broadcast_f32(p), get(sums, t)))
-                    put(odd, t, fma(w1, broadcast_f32(p + step), get(odd, t)))
-                weights += 2 * column_nbytes
-                x += 2 * step
+            add_pairs(weights, x, columns // 2, sums, odd)
             if columns % 2:
-                for t in range(lanes):
-                    put(sums, t, fma(load_rows(weights), broadcast_f32(x + 4 * t), get(sums, t)))
+                add_column(weights + column_nbytes * (columns - 1), x + step * (columns - 1), sums)
             for t in range(lanes):
                 put(sums, t, add(get(sums, t), get(odd, t)))
 
         return tile
+
+    def _build_add_column(self, lanes: int) -> Any:
+        load_rows = self._load_rows
+
+        @compiled
+        def add_column(weights, x, sums):
+            w = load_rows(weights)
+            for t in range(lanes):
+                put(sums, t, fma(w, broadcast_f32(x + 4 * t), get(sums, t)))
+
+        return add_column
+
+
+def _build_together(add_column: Any, column_nbytes: int, step: int, prefetches: bool) -> Any:
+    """add_pairs(weights, x, pairs, even, odd): pairs of columns one after another."""
+
+    @compiled
+    def add_pairs(weights, x, pairs, even, odd):
+        for _ in range(pairs):
+            if prefetches:
+                prefetch(weights + PREFETCH)
+            add_column(weights, x, even)
+            add_column(weights + column_nbytes, x + step, odd)
+            weights += 2 * column_nbytes
+            x += 2 * step
+
+    return add_pairs
+
+
+def _build_in_turns(add_column: Any, column_nbytes: int, step: int, prefetches: bool) -> Any:
+    """The same sums: the even columns of a piece, then its odd ones, so that half the sums rest in memory."""
+
+    @compiled
+    def add_every_other(weights, x, count, sums):
+        for _ in range(count):
+            add_column(weights, x, sums)
+            weights += 2 * column_nbytes
+            x += 2 * step
+
+    @compiled
+    def add_pairs(weights, x, pairs, even, odd):
+        for first in range(0, pairs, _PIECE):
+            count = min(_PIECE, pairs - first)
+            add_every_other(weights, x, count, even)
+            add_every_other(weights + column_nbytes, x + step, count, odd)
+            weights += 2 * column_nbytes * count
+            x += 2 * step * count
+
+    return add_pairs
 
 
 F32 = FloatLayout(4, load_f32x16, load_f32)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from realizar_numba.activations import LANE_NBYTES, MINUS_HALF_SUM, MINUS_SUM
 from realizar_numba.simd.integer import add_i32, flip_signs, mul_i32, splat_i32, sub_i32
-from realizar_numba.simd.jit import compiled
+from realizar_numba.simd.jit import compiled, in_order
 from realizar_numba.simd.memory import broadcast_4xi8, broadcast_i32, prefetch
 from realizar_numba.simd.targets import Target
 from realizar_numba.simd.types import get, put, registers
-from realizar_numba.weights.codes import LINE, MAX_NARROW_CODE, Codes
+from realizar_numba.weights.codes import CHUNKS, LINE, MAX_NARROW_CODE, Codes
 from realizar_numba.weights.packing import PREFETCH
+
+_PAIRED = tuple(itertools.chain.from_iterable((j, j + 4) for j in range(4)))
+"""The chunks of a block, neighbours in one line of nibbles side by side."""
 
 
 def build_multiply(codes: Codes, halves: int, lanes: int, target: Target) -> Any:
@@ -22,29 +27,32 @@ def build_multiply(codes: Codes, halves: int, lanes: int, target: Target) -> Any
     """
     load = _prefetching(codes.build_load(target), codes.nbytes) if lanes <= 2 else codes.build_load(target)
     if target.widen is None:
-        return _build_wide(load, codes.bias, halves, lanes, target)
+        start, dot = _build_start(codes.bias, halves, lanes), target.dot
+        return in_order([start, _build_add_chunks(load, dot, halves, lanes, _PAIRED)])
     if codes.max_code <= MAX_NARROW_CODE:
         return _build_narrow(load, codes, halves, lanes, target)
     return _build_signed(load, halves, lanes, target)
 
 
 def _prefetching(load: Any, nbytes: int) -> Any:
+    """Every line of a later block is fetched once, along with the first four chunks of this one."""
     lines = nbytes // LINE
 
     @compiled
-    def load_and_prefetch(quants, j):
-        for line in range(j, lines, 4):
-            prefetch(quants + LINE * line + PREFETCH)
-        return load(quants, j)
+    def load_and_prefetch(quants, c):
+        if c < 4:
+            for line in range(c, lines, 4):
+                prefetch(quants + LINE * line + PREFETCH)
+        return load(quants, c)
 
     return load_and_prefetch
 
 
 def _build_start(bias: int, halves: int, lanes: int) -> Any:
-    """start(x, products): minus bias times the sums of the activations."""
+    """start(quants, x, products): minus bias times the sums of the activations."""
 
     @compiled
-    def start(x, products):
+    def start(quants, x, products):
         for t in range(lanes):
             p = x + LANE_NBYTES * t
             minus_sum = broadcast_i32(p + MINUS_SUM)
@@ -58,65 +66,78 @@ def _build_start(bias: int, halves: int, lanes: int) -> Any:
     return start
 
 
-def _build_add_chunks(dot: Any, halves: int, lanes: int) -> Any:
-    """add_chunks(low, high, x, j, sums): the products of chunks j and j + 4, which are low and high, for each lane."""
+def _build_add_chunks(load: Any, dot: Any, halves: int, lanes: int, chunks: Sequence[int]) -> Any:
+    """add_chunks(quants, x, sums): the products of these chunks, one after another, for each lane.
 
-    @compiled
-    def add_chunks(low, high, x, j, sums):
-        for t in range(lanes):
-            p, first = x + LANE_NBYTES * t + 4 * j, halves * t
-            put(sums, first, dot(get(sums, first), low, broadcast_4xi8(p)))
-            last = first + halves - 1
-            put(sums, last, dot(get(sums, last), high, broadcast_4xi8(p + 16)))
+    sums: `halves` for each lane, of which a chunk adds to that of its columns.
+    """
 
-    return add_chunks
+    def build(c: int) -> Any:
+        half = c // 4 if halves == 2 else 0
 
+        @compiled
+        def add_chunk(quants, x, sums):
+            codes = load(quants, c)
+            for t in range(lanes):
+                s = halves * t + half
+                put(sums, s, dot(get(sums, s), codes, broadcast_4xi8(x + LANE_NBYTES * t + 4 * c)))
 
-def _build_wide(load: Any, bias: int, halves: int, lanes: int, target: Target) -> Any:
-    """Straight into int32."""
-    add_chunks, start = _build_add_chunks(target.dot, halves, lanes), _build_start(bias, halves, lanes)
+        return add_chunk
 
-    @compiled
-    def multiply(quants, x, products):
-        start(x, products)
-        for j in range(4):
-            low, high = load(quants, j)
-            add_chunks(low, high, x, j, products)
-
-    return multiply
+    return in_order([build(c) for c in chunks])
 
 
 def _build_narrow(load: Any, codes: Codes, halves: int, lanes: int, target: Target) -> Any:
-    """Into int16, widened before an overflow is possible."""
-    add_chunks, start = _build_add_chunks(target.dot, halves, lanes), _build_start(codes.bias, halves, lanes)
-    widen = target.widen
-    new_partial = registers(target.accumulator, halves * lanes)
-    span = max(1, min(4, target.max_dots(codes.max_code) * halves // 2))
+    """Into int16 by runs of chunks, widened before an overflow is possible; each run belongs to one sum of a lane."""
+    dot, widen, longest = _held(target.dot, lanes, target), target.widen, target.max_dots(codes.max_code)
+    new_partial = registers(target.accumulator, lanes)
 
-    @compiled
-    def multiply(quants, x, products):
-        start(x, products)
-        for begin in range(0, 4, span):
+    def build_run(chunks: Sequence[int], half: int) -> Any:
+        add_chunks = _build_add_chunks(load, dot, 1, lanes, chunks)
+
+        @compiled
+        def add_run(quants, x, products):
             partial = new_partial()
-            for j in range(begin, min(begin + span, 4)):
-                low, high = load(quants, j)
-                add_chunks(low, high, x, j, partial)
-            for i in range(halves * lanes):
-                put(products, i, add_i32(get(products, i), widen(get(partial, i))))
+            add_chunks(quants, x, partial)
+            for t in range(lanes):
+                s = halves * t + half
+                put(products, s, add_i32(get(products, s), widen(get(partial, t))))
 
-    return multiply
+        return add_run
+
+    orders = (_PAIRED,) if halves == 1 else (range(CHUNKS // 2), range(CHUNKS // 2, CHUNKS))
+    runs = [
+        build_run(order[first : first + longest], half)
+        for half, order in enumerate(orders)
+        for first in range(0, len(order), longest)
+    ]
+    return in_order([_build_start(codes.bias, halves, lanes), *runs])
 
 
 def _build_signed(load: Any, halves: int, lanes: int, target: Target) -> Any:
     """Codes with SIGNED_BIAS, where two products may not fit in 16 bits: signed bytes, each product widened."""
-    add_chunks = _build_add_chunks(target.signed_dot, halves, lanes)
 
     @compiled
-    def multiply(quants, x, products):
+    def load_signed(quants, c):
+        return flip_signs(load(quants, c))
+
+    @compiled
+    def start(quants, x, products):
         for i in range(halves * lanes):
             put(products, i, splat_i32(0))
-        for j in range(4):
-            low, high = load(quants, j)
-            add_chunks(flip_signs(low), flip_signs(high), x, j, products)
 
-    return multiply
+    dot = _held(target.signed_dot, lanes, target)
+    return in_order([start, _build_add_chunks(load_signed, dot, halves, lanes, _PAIRED)])
+
+
+def _held(dot: Any, lanes: int, target: Target) -> Any:
+    """The dot product, held in its place where a tile leaves no registers to spare."""
+    hold = target.hold
+    if hold is None or lanes == 1:
+        return dot
+
+    @compiled
+    def held_dot(a, u, s):
+        return hold(dot(a, u, s))
+
+    return held_dot
