@@ -23,7 +23,7 @@ PATHS: dict[str, frozenset[str]] = {
 def cpu_features() -> frozenset[str]:
     """Features that generated code may use: the host's, unless Numba's own variables say otherwise.
 
-    A CPU given by name only (NUMBA_CPU_NAME) counts as having none: the generic path is right on all that have F16C.
+    A CPU given by name only (NUMBA_CPU_NAME) counts as having none: the generic path is right on all.
     """
     requested = os.environ.get("NUMBA_CPU_FEATURES")
     if requested is not None:

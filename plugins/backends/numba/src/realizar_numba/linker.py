@@ -11,6 +11,8 @@ from numba.core.ccallback import CFunc
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 
+from realizar_numba.simd.halves import define_half_conversions
+
 _engines: list[llvm.ExecutionEngine] = []
 """They own the linked code, which lives as long as the process."""
 
@@ -34,6 +36,12 @@ def machine() -> tuple[str, ...]:
     return described
 
 
+def provide_library_functions() -> None:
+    """Define what LLVM may call where the CPU that is compiled for lacks an instruction."""
+    if "+f16c" not in machine()[2].split(","):
+        define_half_conversions()
+
+
 def link(code: ObjectCode) -> int:
     """The address of the function, once its code is in memory.
 
@@ -41,6 +49,7 @@ def link(code: ObjectCode) -> int:
     same symbol, and an engine takes it for one function.
     """
     rtsys.initialize(cpu_target.target_context)  # defines what code that may raise refers to
+    provide_library_functions()
     triple = llvm.get_process_triple()
     target = llvm.Target.from_triple(triple).create_target_machine(codemodel="jitdefault", jit=True)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(f'target triple = "{triple}"'), target)

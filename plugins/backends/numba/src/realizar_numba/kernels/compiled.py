@@ -12,7 +12,7 @@ from numba.core.ccallback import CFunc
 
 from realizar.progress import Progress
 from realizar_numba.cache import CodeCache
-from realizar_numba.linker import ObjectCode, link, machine
+from realizar_numba.linker import ObjectCode, link, machine, provide_library_functions
 from realizar_numba.simd.jit import OPTIONS
 
 PHASE_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
@@ -59,6 +59,7 @@ class Kernels:
 
 def compile_function(function: Callable[..., Any]) -> CFunc:
     """A C function of a Python function marked `whole`."""
+    provide_library_functions()  # Numba links what it compiles
     parameters = (types.int64,) * function.__code__.co_argcount
     compiled = CFunc(function, (parameters, types.void), {}, dict(OPTIONS))
     compiled.compile()
