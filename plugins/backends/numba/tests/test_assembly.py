@@ -52,6 +52,12 @@ def test_the_hot_loop_is_the_innermost_with_most_of_what_matters():
     assert loop.num_spills == 1
 
 
+def test_an_encoding_is_no_part_of_the_name():
+    loop = hot_loop(LISTING.replace("vpdpbusd	%zmm", "{vex}	vpdpbusd	%zmm"), is_dot)
+    assert loop is not None
+    assert loop.named("vpdp") == {"vpdpbusd": 2}
+
+
 def test_a_loop_around_is_found_by_what_only_it_holds():
     loop = hot_loop(LISTING, lambda instruction: instruction.mnemonic == "vcvtdq2ps")
     assert loop is not None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
+import subprocess
+import sys
 
 import pytest
 
@@ -20,7 +24,7 @@ x86_64 = pytest.mark.skipif(
 )
 pytestmark = x86_64
 
-MOST_VECTORS = {"avx512vnni": 9.0, "avx512": 15.0, "avx2": 19.0}
+MOST_VECTORS = {"avx512vnni": 9.0, "avx512": 15.0, "avxvnni": 14.0, "avx2": 19.0}
 """Vectors of 512 bits (two of 256 count as one) that instructions may handle for 64 products, in any type."""
 
 MOST_VECTORS_VNNI = {"Q4_0": 4.0, "Q4_1": 4.0, "Q8_0": 4.0, "Q4_K": 4.75, "IQ4_NL": 5.25, "IQ4_XS": 5.5, "Q5_0": 6.25}
@@ -65,6 +69,29 @@ def test_every_integer_kernel_is_made_of_dot_products_here(name):
 @pytest.mark.parametrize("name", ["Q4_1", "Q8_0", "Q6_K"])
 def test_every_path_is_made_of_dot_products(name, path):
     check(name, path)
+
+
+CPUS = {"avx512vnni": "icelake-server", "avx512": "skylake-avx512", "avxvnni": "alderlake"}
+"""CPUs whose code any x86-64 machine can compile, though it cannot run it."""
+
+MOST_SPILLS = {"avx512vnni": 0, "avx512": 8, "avxvnni": 16}
+"""Of a wide tile: sums that rest in memory while a block is multiplied."""
+
+
+@pytest.mark.parametrize("name", ["linear Q4_1 decode", "linear Q4_1 prefill", "linear Q8_0 prefill"])
+@pytest.mark.parametrize("path", CPUS)
+def test_paths_of_other_cpus_are_made_of_dot_products(name, path):
+    """Compiled in a process of its own, since a process compiles for one CPU."""
+    features = ",".join(f"+{feature}" for feature in sorted(isa.PATHS[path]))
+    environment = {**os.environ, "NUMBA_CPU_NAME": CPUS[path], "NUMBA_CPU_FEATURES": features}
+    line = [sys.executable, "-m", "realizar", "explain", "kernel", *name.split(), "--isa", path, "--json"]
+    done = subprocess.run(line, env=environment, check=True, capture_output=True, text=True)
+    facts = {key: value for section in json.loads(done.stdout)["sections"].values() for key, value in section.items()}
+    assert facts["compiled for"] == CPUS[path]
+    assert DOTS[path] in facts["dot instruction"]
+    assert facts["products"] >= 512
+    assert facts["spills"] <= MOST_SPILLS[path]
+    assert facts["vector instructions for 64 products"] <= MOST_VECTORS[path]
 
 
 def test_the_portable_path_would_fail_this():

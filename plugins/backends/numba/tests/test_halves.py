@@ -49,8 +49,7 @@ def converted():
             function(values.ctypes.data + i * values.itemsize, found.ctypes.data + i * found.itemsize)
         return found
 
-    yield through
-    del engine
+    return through
 
 
 def test_every_half_extends_as_in_numpy(converted) -> None:

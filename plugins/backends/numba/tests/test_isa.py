@@ -25,6 +25,8 @@ def test_best_path_wins(features: pytest.MonkeyPatch) -> None:
     assert isa.choose() == "avx512vnni"
     features.setenv("NUMBA_CPU_FEATURES", "+avx2,+fma,+f16c,+avx512f")
     assert isa.choose() == "avx2"
+    features.setenv("NUMBA_CPU_FEATURES", "+avx2,+fma,+f16c,+avxvnni")
+    assert isa.available() == ("avxvnni", "avx2", "generic")
     features.setenv("NUMBA_CPU_FEATURES", "+avx2,+avx512f")
     assert isa.choose() == "generic"
 
@@ -48,7 +50,7 @@ def test_path_by_name(features: pytest.MonkeyPatch) -> None:
 
 def test_unknown_path_names_the_known_ones(features: pytest.MonkeyPatch) -> None:
     features.setenv("REALIZAR_ISA", "mmx")
-    with pytest.raises(BackendUnavailable, match=r"REALIZAR_ISA=mmx.*avx512vnni, avx512, avx2, generic"):
+    with pytest.raises(BackendUnavailable, match=r"REALIZAR_ISA=mmx.*avx512vnni, avx512, avxvnni, avx2, generic"):
         isa.choose()
     availability = NumbaBackend.probe()
     assert availability.score == 0 and "mmx" in availability.detail

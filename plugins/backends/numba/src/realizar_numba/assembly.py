@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 import attrs
 
 _LABEL = re.compile(r"^([.\w$]+):")
-_INSTRUCTION = re.compile(r"^\s+([a-z]\w*)(?:\s+(.*))?$")
+_INSTRUCTION = re.compile(r"^\s+(?:\{vex\}\s+)?([a-z]\w*)(?:\s+(.*))?$")
+"""The prefix chooses between two encodings of an instruction."""
+
 _REGISTER = re.compile(r"%([xyz])mm\d+")
 _BITS = {"x": 128, "y": 256, "z": 512}
 

@@ -30,7 +30,7 @@ from realizar_numba.simd.types import f32x16, get, registers
 from realizar_numba.weights.packing import ROWS
 from realizar_numba.weights.registry import INTEGER_LAYOUTS, LAYOUTS
 
-DOTS = {"avx512vnni": "vpdpbusd", "avx512": "vpmaddubsw", "avx2": "vpmaddubsw"}
+DOTS = {"avx512vnni": "vpdpbusd", "avx512": "vpmaddubsw", "avxvnni": "vpdpbusd", "avx2": "vpmaddubsw"}
 """The instruction that multiplies bytes, by path; the portable one has none of its own."""
 
 _FMA = "vfmadd"

@@ -10,11 +10,13 @@ import os
 from realizar.errors import BackendUnavailable
 
 _AVX512 = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512dq"})
+_AVX2 = frozenset({"avx2", "fma", "f16c"})
 
 PATHS: dict[str, frozenset[str]] = {
     "avx512vnni": _AVX512 | {"avx512vnni"},
     "avx512": _AVX512,
-    "avx2": frozenset({"avx2", "fma", "f16c"}),
+    "avxvnni": _AVX2 | {"avxvnni"},
+    "avx2": _AVX2,
     "generic": frozenset(),
 }
 """Path name -> CPU features it needs, best first. The kernels are the same; only `simd.targets` differs."""

@@ -72,6 +72,12 @@ def _dot_vnni(builder, a, u, s):
     return call(builder, i32x16.llvm, "llvm.x86.avx512.vpdpbusd.512", [a, u, s])
 
 
+@operation(lambda a, u, s: i32x16(i32x16, i8x64, i8x64))
+def _dot_avxvnni(builder, a, u, s):
+    """The same of 256 bits, encoded as AVX2 is where the CPU has no AVX-512."""
+    return _by_halves(builder, _I32X8, "llvm.x86.avx512.vpdpbusd.256", [a, u, s])
+
+
 # vpmaddubsw, vpmaddwd
 
 
@@ -189,6 +195,7 @@ def _select_generic(builder: Any, table: Any, v: Any) -> Any:
 TARGETS: dict[str, Target] = {
     "avx512vnni": Target(i32x16, _dot_vnni, None, None, _lookup(_shuffle_avx512), 8, 32),
     "avx512": Target(i16x32, _dot_avx512, _widen_avx512, _signed_dot_avx512, _lookup(_shuffle_avx512), 8, 32),
+    "avxvnni": Target(i32x16, _dot_avxvnni, None, None, _lookup(_shuffle_avx2), 4, 8, _hold_avx2),
     "avx2": Target(i16x32, _dot_avx2, _widen_avx2, _signed_dot_avx2, _lookup(_shuffle_avx2), 4, 8, _hold_avx2),
     "generic": Target(i32x16, _dot_generic, None, None, _lookup(_select_generic), 8, 32),
 }

@@ -27,7 +27,7 @@ def build_multiply(codes: Codes, halves: int, lanes: int, target: Target) -> Any
     """
     load = _prefetching(codes.build_load(target), codes.nbytes) if lanes <= 2 else codes.build_load(target)
     if target.widen is None:
-        start, dot = _build_start(codes.bias, halves, lanes), target.dot
+        start, dot = _build_start(codes.bias, halves, lanes), _held(target.dot, lanes, target)
         return in_order([start, _build_add_chunks(load, dot, halves, lanes, _PAIRED)])
     if codes.max_code <= MAX_NARROW_CODE:
         return _build_narrow(load, codes, halves, lanes, target)
