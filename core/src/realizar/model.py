@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import cattrs
 
 from realizar.errors import ModelError
 from realizar.tensors import LazyTensor
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+"""Kinds of layers, as in Hugging Face's `layer_types`."""
 
 
 @attrs.frozen
@@ -22,6 +26,14 @@ class RopeScaling:
     original_max_position_embeddings: int | None = None
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
+    attention_factor: float | None = None
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    mscale: float | None = None
+    mscale_all_dim: float | None = None
+    truncate: bool = True
+    short_factor: tuple[float, ...] | None = None
+    long_factor: tuple[float, ...] | None = None
 
 
 @attrs.frozen
@@ -43,8 +55,29 @@ class ModelConfig:
     rotary_dim: int | None = None
     hidden_act: str = "silu"
     sliding_window: int | None = None
+    layer_types: tuple[str, ...] | None = None
+    """FULL or SLIDING for each layer; None: every layer slides if there is a sliding_window."""
+    rope_local_base_freq: float | None = None
+    """The rope_theta of sliding layers, which then have no rope_scaling; None: as the others."""
+    query_pre_attn_scalar: float | None = None
+    attn_logit_softcapping: float | None = None
+    final_logit_softcapping: float | None = None
+    layer_norm_eps: float = 1e-5
     unknown: tuple[str, ...] = ()
     """Keys that the file has and nobody here understands; shown by `inspect` and logged at load."""
+
+    def kind_of_layer(self, layer_id: int) -> str:
+        """FULL or SLIDING; a layer slides if nothing says otherwise, over everything where there is no window."""
+        return self.layer_types[layer_id] if self.layer_types else SLIDING
+
+    def window(self, layer_id: int) -> int:
+        """How many positions a query of that layer sees; 0: all before it."""
+        return (self.sliding_window or 0) if self.kind_of_layer(layer_id) == SLIDING else 0
+
+    @property
+    def attention_scale(self) -> float:
+        """What products of queries and keys are multiplied by."""
+        return 1 / math.sqrt(self.query_pre_attn_scalar or self.head_dim)
 
 
 def structure_config(values: Mapping[str, Any], source: str, unknown: Sequence[str] = ()) -> ModelConfig:
@@ -68,9 +101,16 @@ def _number(value: Any, kind: type) -> Any:
     return kind(value)
 
 
+def _truth(value: Any, _: type) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"expected bool, found {value!r}")
+    return value
+
+
 _converter = cattrs.Converter(detailed_validation=True)
 _converter.register_structure_hook(int, _number)
 _converter.register_structure_hook(float, _number)
+_converter.register_structure_hook(bool, _truth)
 
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6

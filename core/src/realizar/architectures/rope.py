@@ -5,15 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from realizar.errors import ModelError
-from realizar.model import ModelConfig, RopeScaling
+from realizar.model import FULL, SLIDING, ModelConfig, RopeScaling
 from realizar.tensors import LazyTensor
 
 FACTORS = "model.rope_freqs.weight"
 """Tensor of divisors of the inverse frequencies, where a file carries them ready-made."""
+
+
+@attrs.frozen
+class Rotation:
+    """Attributes of `rope` nodes. scale: what cosines and sines are multiplied by."""
+
+    inv_freq: tuple[float, ...]
+    scale: float = 1.0
+
+
+def rotation(config: ModelConfig, tensors: Mapping[str, LazyTensor], kind: str = FULL) -> Rotation:
+    """The rotation in layers of that kind; raises ModelError for an unknown scaling."""
+    if kind == SLIDING and config.rope_local_base_freq is not None:
+        config = attrs.evolve(config, rope_theta=config.rope_local_base_freq, rope_scaling=None)
+    return Rotation(inverse_frequencies(config, tensors))
 
 
 def inverse_frequencies(config: ModelConfig, tensors: Mapping[str, LazyTensor]) -> tuple[float, ...]:

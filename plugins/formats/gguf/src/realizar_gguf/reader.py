@@ -72,4 +72,5 @@ def _lazy_tensor(shard: Shard, info: TensorInfo, metadata: Metadata) -> LazyTens
         shard.file.release(info.offset, info.nbytes)
 
     source = f"{shard.metadata.file}: {info.name}"
-    return LazyTensor(canonical_name(info.name), info.shape, info.dtype, source, read, release)
+    name = canonical_name(info.name, metadata.string("general.architecture"))
+    return LazyTensor(name, info.shape, info.dtype, source, read, release)

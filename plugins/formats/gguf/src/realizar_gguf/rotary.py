@@ -10,12 +10,10 @@ from __future__ import annotations
 from realizar.errors import FormatError
 from realizar.tensors import Array
 from realizar_gguf.cursor import malformed
+from realizar_gguf.families import family
 from realizar_gguf.metadata import Metadata
 from realizar_gguf.names import LAYER_NAME
 from realizar_gguf.tensor_index import TensorInfo
-
-INTERLEAVED = frozenset({"llama"})
-"""Architectures whose converter interleaves; the others keep Hugging Face's order."""
 
 _HEAD_COUNT = {"attn_q": ("attention.head_count",), "attn_k": ("attention.head_count_kv", "attention.head_count")}
 
@@ -24,7 +22,7 @@ def interleaved_heads(info: TensorInfo, metadata: Metadata) -> int | None:
     """How many heads of `info` must be brought into Hugging Face's order; None if none."""
     architecture = metadata.string("general.architecture")
     match = LAYER_NAME.fullmatch(info.name)
-    if architecture not in INTERLEAVED or match is None or match[2] not in _HEAD_COUNT:
+    if not family(architecture).interleaved or match is None or match[2] not in _HEAD_COUNT:
         return None
     for key in _HEAD_COUNT[match[2]]:
         num_heads = metadata.integer(f"{architecture}.{key}", 1, 1 << 16)
