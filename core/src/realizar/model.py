@@ -60,9 +60,30 @@ class ModelConfig:
     rope_local_base_freq: float | None = None
     """The rope_theta of sliding layers, which then have no rope_scaling; None: as the others."""
     query_pre_attn_scalar: float | None = None
+    attention_multiplier: float | None = None
     attn_logit_softcapping: float | None = None
     final_logit_softcapping: float | None = None
+    embedding_multiplier: float = 1.0
+    residual_multiplier: float = 1.0
+    logit_scale: float = 1.0
     layer_norm_eps: float = 1e-5
+    tie_word_embeddings: bool | None = None
+    """Whether the output layer is the embedding; None: where the file has no other."""
+    use_parallel_residual: bool = False
+    num_ln_in_parallel_attn: int = 1
+    """1: both sublayers of a parallel layer read the same normed rows; 2: each has its norm."""
+    alibi_bias_max: float | None = None
+    alibi_multiplier: float = 1.0
+    """What linear biases are multiplied by beyond their slopes (Falcon: the scale of the scores)."""
+    no_rope_layers: tuple[int, ...] | None = None
+    """0 for each layer without rotary positions, else 1; None: all have them."""
+    num_experts: int | None = None
+    num_experts_per_tok: int | None = None
+    moe_intermediate_size: int | None = None
+    shared_expert_intermediate_size: int | None = None
+    norm_topk_prob: bool = True
+    sparse_layers: tuple[bool, ...] | None = None
+    """Which layers have experts; None: all, if the model has any."""
     unknown: tuple[str, ...] = ()
     """Keys that the file has and nobody here understands; shown by `inspect` and logged at load."""
 
@@ -74,9 +95,19 @@ class ModelConfig:
         """How many positions a query of that layer sees; 0: all before it."""
         return (self.sliding_window or 0) if self.kind_of_layer(layer_id) == SLIDING else 0
 
+    def rotates(self, layer_id: int) -> bool:
+        """Whether queries and keys of that layer have rotary positions."""
+        return self.no_rope_layers is None or self.no_rope_layers[layer_id] != 0
+
+    def is_sparse(self, layer_id: int) -> bool:
+        """Whether that layer's feed-forward is a mixture of experts."""
+        return self.num_experts is not None and (self.sparse_layers is None or self.sparse_layers[layer_id])
+
     @property
     def attention_scale(self) -> float:
         """What products of queries and keys are multiplied by."""
+        if self.attention_multiplier is not None:
+            return self.attention_multiplier
         return 1 / math.sqrt(self.query_pre_attn_scalar or self.head_dim)
 
 

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
+from realizar.architectures.alibi import alibi_slopes
 from realizar.architectures.architecture import Architecture, BlockBuilder
 from realizar.architectures.rope import Rotation, rotation
 from realizar.errors import ModelError
@@ -57,8 +58,13 @@ class DecoderBuilder(BlockBuilder):
         return self.add(self.family.norm_op, inputs, self.value(output, self.values[x]), eps=eps)
 
     def residual(self, mixed: str = "mixed") -> str:
-        """x = x + mixed."""
+        """x = x + mixed, perhaps times a factor."""
+        self.scale(mixed, self.config.residual_multiplier)
         return self.add("add", ("x", mixed), "x")
+
+    def scale(self, x: str, factor: float) -> str:
+        """x = x * factor; no node for a factor of 1."""
+        return x if factor == 1 else self.add("scale", (x,), x, factor=factor)
 
     def rope(self, name: str, rotate: Rotation) -> str:
         """Rotate each head of a value by its position."""
@@ -72,35 +78,69 @@ class DecoderBuilder(BlockBuilder):
         x: str = "normed",
         output: str = "mixed",
         *,
-        rotate: Rotation | None,
+        rotate: Rotation | None = None,
         qk_norm: tuple[int, int] | None = None,
     ) -> str:
         """Self-attention between its projections. qk_norm: widths of the groups that q and k are normed in."""
-        c = self.config
+        c, layer_id = self.config, self.layer_id or 0
         query, key = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
         self.linear(x, "self_attn.q_proj", (query, c.hidden_size), "q")
         self.linear(x, "self_attn.k_proj", (key, c.hidden_size), "k")
         self.linear(x, "self_attn.v_proj", (key, c.hidden_size), "v")
         for name, size in zip("qk", qk_norm or (), strict=False):
             self.norm(name, f"self_attn.{name}_norm", name, size)
-        if rotate is not None:
+        if rotate is not None and c.rotates(layer_id):
             self.rope("q", rotate)
             self.rope("k", rotate)
         self.add(
             "attention", ("q", "k", "v"), self.value("attended", query),
             num_heads=c.num_attention_heads, num_key_value_heads=c.num_key_value_heads, head_dim=c.head_dim,
-            scale=c.attention_scale, sliding_window=c.window(self.layer_id or 0),
-            softcap=c.attn_logit_softcapping or 0.0,
+            scale=c.attention_scale, sliding_window=c.window(layer_id),
+            softcap=c.attn_logit_softcapping or 0.0, alibi_slopes=alibi_slopes(c),
         )  # fmt: skip
         return self.linear("attended", "self_attn.o_proj", (c.hidden_size, query), output)
 
-    def gated_ffn(self, x: str = "normed", output: str = "mixed") -> str:
-        """down(activation(gate(x)) * up(x))."""
+    def gated_ffn(
+        self, x: str = "normed", output: str = "mixed", *, name: str = "mlp", size: int | None = None, prefix: str = ""
+    ) -> str:
+        """down(activation(gate(x)) * up(x)). size: of the middle; prefix: of the values' names."""
+        hidden, ffn = self.config.hidden_size, size or self.config.intermediate_size
+        gate = self.linear(x, f"{name}.gate_proj", (ffn, hidden), f"{prefix}gate")
+        up = self.linear(x, f"{name}.up_proj", (ffn, hidden), f"{prefix}up")
+        self.add("act_mul", (gate, up), gate, kind=self.config.hidden_act)
+        return self.linear(gate, f"{name}.down_proj", (hidden, ffn), output)
+
+    def plain_ffn(self, x: str = "normed", output: str = "mixed") -> str:
+        """down(activation(up(x)))."""
         hidden, ffn = self.config.hidden_size, self.config.intermediate_size
-        self.linear(x, "mlp.gate_proj", (ffn, hidden), "gate")
         self.linear(x, "mlp.up_proj", (ffn, hidden), "up")
-        self.add("act_mul", ("gate", "up"), "gate", kind=self.config.hidden_act)
-        return self.linear("gate", "mlp.down_proj", (hidden, ffn), output)
+        self.add("act", ("up",), "up", kind=self.config.hidden_act)
+        return self.linear("up", "mlp.down_proj", (hidden, ffn), output)
+
+    def sparse_ffn(self, x: str = "normed", output: str = "mixed") -> str:
+        """Each row through its best experts."""
+        c = self.config
+        if not (c.num_experts and c.num_experts_per_tok):
+            raise ModelError("the configuration has no num_experts or no num_experts_per_tok")
+        hidden, ffn, count = c.hidden_size, c.moe_intermediate_size or c.intermediate_size, c.num_experts
+        weights = (
+            self.weight("mlp.gate.weight", count, hidden),
+            self.weight("mlp.experts.gate_proj.weight", count, ffn, hidden),
+            self.weight("mlp.experts.up_proj.weight", count, ffn, hidden),
+            self.weight("mlp.experts.down_proj.weight", count, hidden, ffn),
+        )
+        return self.add(
+            "moe_ffn", (x, *weights), self.value(output, hidden),
+            num_experts_per_tok=c.num_experts_per_tok, kind=c.hidden_act, norm_topk_prob=c.norm_topk_prob,
+        )  # fmt: skip
+
+    def shared_ffn(self, x: str = "normed", output: str = "shared") -> str:
+        """The expert that every row goes through, times the sigmoid of its own gate."""
+        c = self.config
+        self.gated_ffn(x, output, name="mlp.shared_expert", size=c.shared_expert_intermediate_size, prefix="shared_")
+        share = self.linear(x, "mlp.shared_expert_gate", (1, c.hidden_size), "share")
+        self.add("act", (share,), share, kind="sigmoid")
+        return self.add("mul", (output, share), output)
 
 
 class Decoder(Architecture):
@@ -127,18 +167,23 @@ class Decoder(Architecture):
 
     def embed(self, b: DecoderBuilder) -> None:
         """x from input_ids."""
-        b.embedding("input_ids", "embed_tokens", b.config.vocab_size, "x")
+        config = b.config
+        b.embedding("input_ids", "embed_tokens", config.vocab_size, "x", scale=config.embedding_multiplier)
 
     @abstractmethod
     def layer(self, b: DecoderBuilder, rotate: Rotation) -> None:
         """x after one layer; rotate: the rotary positions of this kind of layer."""
 
     def head(self, b: DecoderBuilder) -> None:
-        """logits of the wanted rows; the output layer is the embedding where the file has no other."""
+        """logits of the wanted rows, through the embedding where it is tied or the file has no output layer."""
         config = b.config
         b.add("gather_rows", ("x", "logits_rows"), b.value("last", config.hidden_size))
         b.norm("last", "model.norm", "last")
-        table = "lm_head" if "lm_head.weight" in b.tensors else "model.embed_tokens"
+        tied = config.tie_word_embeddings
+        if tied is None:
+            tied = "lm_head.weight" not in b.tensors
+        table = "model.embed_tokens" if tied else "lm_head"
         b.linear("last", table, (config.vocab_size, config.hidden_size), "logits")
+        b.scale("logits", config.logit_scale)
         if config.final_logit_softcapping:
             b.add("softcap", ("logits",), "logits", cap=config.final_logit_softcapping)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from realizar.architectures.decoder import Decoder, DecoderBuilder
+from realizar.architectures.layers import sequential_layer
 from realizar.architectures.rope import Rotation
 
 
@@ -10,12 +13,7 @@ class Llama(Decoder):
     """Source: Touvron et al. 2023, arXiv:2302.13971; sliding window: Jiang et al. 2023, arXiv:2310.06825."""
 
     name = "llama"
-    model_types = ("llama", "mistral")
+    model_types: ClassVar[tuple[str, ...]] = ("llama", "mistral")
 
     def layer(self, b: DecoderBuilder, rotate: Rotation) -> None:
-        b.norm("x", "input_layernorm")
-        b.attention(rotate=rotate)
-        b.residual()
-        b.norm("x", "post_attention_layernorm")
-        b.gated_ffn()
-        b.residual()
+        sequential_layer(b, rotate, b.gated_ffn)

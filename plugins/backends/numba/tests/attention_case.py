@@ -63,7 +63,8 @@ class AttentionCase:
             out, step = np.empty_like(q), self._step(pieces, tables)
             backend.attention(
                 q, k, v, num_heads=self.heads, num_key_value_heads=self.kv_heads, head_dim=self.head_dim,
-                scale=self.head_dim**-0.5, sliding_window=self.sliding_window, softcap=self.softcap, cache=cache,
+                scale=self.head_dim**-0.5, sliding_window=self.sliding_window, softcap=self.softcap,
+                alibi_slopes=(), cache=cache,
                 step=step, out=out,
             )  # fmt: skip
             for i, (s, start, stop) in enumerate(pieces):

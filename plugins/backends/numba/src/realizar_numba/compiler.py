@@ -11,7 +11,7 @@ from typing import Any
 from realizar.graph import Block, Node
 from realizar_numba.activations import BLOCK_SIZE, Activations
 from realizar_numba.dataflow import Dataflow
-from realizar_numba.kernels.attention import append_attention
+from realizar_numba.kernels.attention import append_attention, refuse_slopes
 from realizar_numba.kernels.cache_writes import write_function
 from realizar_numba.kernels.elementwise import append_elementwise
 from realizar_numba.kernels.gated import append_gated
@@ -137,8 +137,9 @@ class BlockCompiler:
         node = self.nodes[i]
         x = self._value(node.inputs[0])
         y = self._value(node.inputs[1]) if len(node.inputs) > 1 else None
-        kind, cap = node.attrs.get("kind", ""), node.attrs.get("cap", 0.0)
-        append_elementwise(self.program, node.op, x, y, self._output(i), kind=kind, constant=cap)
+        kind = node.attrs.get("kind", "")
+        constant = node.attrs.get("cap", node.attrs.get("factor", 0.0))
+        append_elementwise(self.program, node.op, x, y, self._output(i), kind=kind, constant=constant)
         return i + 1
 
     def gather_rows(self, i: int) -> int:
@@ -275,6 +276,7 @@ class BlockCompiler:
     def _attend(self, i: int) -> int:
         """Attention over keys and values that are in the cache."""
         node = self.nodes[i]
+        refuse_slopes(node.attrs["alibi_slopes"])
         out, activations = self._results(i, can_quantize=node.attrs["head_dim"] % BLOCK_SIZE == 0)
         append_attention(
             self.program,
@@ -307,6 +309,7 @@ _APPENDERS: dict[str, Callable[[BlockCompiler, int], int]] = {
     "act": BlockCompiler.elementwise,
     "act_mul": BlockCompiler.elementwise,
     "softcap": BlockCompiler.elementwise,
+    "scale": BlockCompiler.elementwise,
     "gather_rows": BlockCompiler.gather_rows,
 }
 """How each op becomes phases; a block with any other op is walked."""

@@ -104,7 +104,7 @@ class SingleOps:
     def elementwise(
         self, op: str, x: Rows, y: Rows | None, out: Rows, *, kind: str = "", constant: float = 0.0
     ) -> None:
-        """act, act_mul, add or softcap."""
+        """act, act_mul, add, softcap or scale."""
 
         def append(program: Program, view: Callable[[Rows], Matrix]) -> None:
             other = None if y is None else view(y)

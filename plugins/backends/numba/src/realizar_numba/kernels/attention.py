@@ -7,12 +7,13 @@ them. Where there are few tiles for the threads, those of single tokens are cut 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 
+from realizar.errors import UnsupportedOp
 from realizar_numba.activations import BLOCK_SIZE, Activations, destination
 from realizar_numba.kernels.attention_tile import (
     ATTENTION,
@@ -165,6 +166,12 @@ class StepArrays:
     context_lens: int
     block_tables: int
     max_blocks: int
+
+
+def refuse_slopes(alibi_slopes: Sequence[float]) -> None:
+    """Raise UnsupportedOp if scores are to be biased by distance: the kernel has no place for that."""
+    if alibi_slopes:
+        raise UnsupportedOp("backend 'numba' has no attention with linear biases (ALiBi); use backend numpy")
 
 
 def append_attention(

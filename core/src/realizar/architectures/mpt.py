@@ -1,0 +1,18 @@
+"""MPT: layer norms without biases, linear biases instead of rotary positions, an FFN without a gate."""
+
+from __future__ import annotations
+
+from realizar.architectures.decoder import Decoder, DecoderBuilder
+from realizar.architectures.layers import sequential_layer
+from realizar.architectures.rope import Rotation
+
+
+class MPT(Decoder):
+    """Source: MosaicML 2023, MPT-7B; positions: see `alibi`."""
+
+    name = "mpt"
+    model_types = ("mpt",)
+    norm_op = "layer_norm"
+
+    def layer(self, b: DecoderBuilder, rotate: Rotation) -> None:
+        sequential_layer(b, None, b.plain_ffn)

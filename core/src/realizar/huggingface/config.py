@@ -1,0 +1,80 @@
+"""config.json in the terms of ModelConfig, old style (rope_scaling) and new (rope_parameters)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from realizar.errors import ModelError
+from realizar.huggingface.families import FAMILIES, Family
+from realizar.huggingface.keys import ACTIVATIONS, HARMLESS, ONLY, SPELLINGS
+from realizar.huggingface.rope import read_rope
+from realizar.model import ModelConfig, structure_config
+
+
+def read_hf_config(values: Mapping[str, Any], source: str) -> ModelConfig:
+    """The configuration that the parsed config.json `values` describes; source: the file, for errors.
+
+    Keys that nobody here understands join `unknown`; raises ModelError for missing keys, mistyped ones, and values
+    whose effect on the result is not implemented.
+    """
+    given = _text_part(values, source)
+    model_type = given.get("model_type")
+    if not isinstance(model_type, str):
+        raise ModelError(f"{source}: model_type is {model_type!r}; expected the name of a model family")
+    family = FAMILIES.get(model_type, Family())
+    given = {**family.defaults, **_present(given)}
+    given = _present({SPELLINGS.get(key, key): value for key, value in given.items()} | family.derive(given))
+    _refuse_unsupported(given, source)
+    config = {key: value for key, value in given.items() if key not in ONLY and key not in HARMLESS}
+    config |= _sizes(given, source) | read_rope(given, source)
+    config["hidden_act"] = _activation(given.get("hidden_act", "silu"), source)
+    for key in ("rope_parameters", "partial_rotary_factor", "original_max_position_embeddings"):
+        config.pop(key, None)
+    return structure_config(config, source)
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A null value counts as absent."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _text_part(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The configuration of the language model in one that also describes other parts (images, sound)."""
+    inner = values.get("text_config")
+    if inner is None:
+        return dict(values)
+    if not isinstance(inner, Mapping):
+        raise ModelError(f"{source}: text_config is {inner!r}; expected an object")
+    outer = {key: values[key] for key in ("quantization_config", "tie_word_embeddings") if key in values}
+    return {**outer, **inner}
+
+
+def _refuse_unsupported(given: Mapping[str, Any], source: str) -> None:
+    for key, allowed in ONLY.items():
+        if key in given and given[key] not in allowed:
+            found = given[key].get("quant_method", given[key]) if isinstance(given[key], Mapping) else given[key]
+            raise ModelError(
+                f"{source}: {key} is {found!r}, which is not implemented; expected "
+                f"{' or '.join(map(repr, allowed)).replace('None', 'no such key')}"
+            )
+
+
+def _sizes(given: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Heads and their size, where they follow from others."""
+    hidden, heads = given.get("hidden_size"), given.get("num_attention_heads")
+    sizes: dict[str, Any] = {"num_key_value_heads": given.get("num_key_value_heads", heads)}
+    head_dim = given.get("head_dim")
+    if head_dim is None and isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
+        head_dim, rest = divmod(hidden, heads)
+        if rest:
+            raise ModelError(f"{source}: hidden_size {hidden} is not a multiple of {heads} attention heads")
+    if head_dim is not None:
+        sizes["head_dim"] = head_dim
+    return {key: value for key, value in sizes.items() if value is not None}
+
+
+def _activation(name: Any, source: str) -> str:
+    if name not in ACTIVATIONS:
+        raise ModelError(f"{source}: unknown activation {name!r}; known: {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
