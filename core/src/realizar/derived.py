@@ -80,6 +80,11 @@ def transposed(tensor: LazyTensor) -> LazyTensor:
     return _derived(tensor, lambda stored: np.ascontiguousarray(stored.T), shape=tensor.shape[::-1])
 
 
+def as_row(tensor: LazyTensor) -> LazyTensor:
+    """A vector as a matrix of one row."""
+    return _derived(tensor, lambda stored: stored[np.newaxis], shape=(1, *tensor.shape))
+
+
 def plus_one(tensor: LazyTensor) -> LazyTensor:
     """A norm's factors, stored less one; float32, so that none of them is rounded anew."""
     return _derived(tensor, lambda _: tensor.to_float32() + np.float32(1), dtype=DTYPES["F32"])
@@ -110,5 +115,6 @@ def _derived(tensor: LazyTensor, change: Callable[[Array], Array], **fields: obj
 
 
 def _frozen(array: Array) -> Array:
+    """Read-only, as a mapped file's arrays are; a view is frozen without its owner."""
     array.flags.writeable = False
     return array

@@ -6,6 +6,7 @@ residual stream, `normed`, what a sublayer reads, and `mixed`, what it gives.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
@@ -163,7 +164,9 @@ class Decoder(Architecture):
             self.layer(layers[-1], rotations[config.kind_of_layer(i)])
         head = builder("head", "")
         self.head(head)
-        return Graph(tuple(b.build() for b in (embed, *layers, head)), values)
+        graph = Graph(tuple(b.build() for b in (embed, *layers, head)), values)
+        _refuse_unread(type(self).name, tensors, graph)
+        return graph
 
     def embed(self, b: DecoderBuilder) -> None:
         """x from input_ids."""
@@ -187,3 +190,20 @@ class Decoder(Architecture):
         b.scale("logits", config.logit_scale)
         if config.final_logit_softcapping:
             b.add("softcap", ("logits",), "logits", cap=config.final_logit_softcapping)
+
+
+_UNREAD = re.compile(r"(attn|attention|self_attn|self_attention)\.(bias|masked_bias|rotary_emb\.inv_freq)$")
+"""What old checkpoints keep beside their weights: masks, and frequencies that follow from the configuration."""
+
+
+def _refuse_unread(family: str, tensors: Mapping[str, LazyTensor], graph: Graph) -> None:
+    """Raise ModelError if a layer has tensors that the family has no use for: the model is another one then."""
+    read = graph.tensor_ops
+    unread = [
+        tensor.source
+        for name, tensor in tensors.items()
+        if name.startswith(("model.layers.", "blk.")) and name not in read and not _UNREAD.search(name)
+    ]
+    if unread:
+        more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
+        raise ModelError(f"architecture {family!r} has no use for {unread[0]}{more}; is this another kind of model?")

@@ -24,20 +24,20 @@ class Keys:
     def error(self, key: str, expected: str) -> FormatError:
         return self.metadata.error(f"{self.architecture}.{key}", expected)
 
-    def size(self, key: str) -> int | None:
-        """An integer from 1 to 2^31 - 1; an array of one number for all layers counts as that number."""
+    def size(self, key: str, low: int = 1) -> int | None:
+        """An integer from `low` to 2^31 - 1; an array of one number for all layers counts as that number."""
         full = self._understand(key)
         entry = self.metadata.entries.get(full)
         if entry is None or not entry.is_array:
-            return self.metadata.integer(full, 1, MAX_SIZE)
+            return self.metadata.integer(full, low, MAX_SIZE)
         if entry.type not in INTEGERS or not isinstance(entry.value, NumberArray):
             raise self.error(key, "an integer, or an array of integers, one for each layer")
         distinct = set(entry.value)
         if len(distinct) != 1:
             raise Incomplete(f"{full} varies from layer to layer")
         (value,) = distinct
-        if not 1 <= value <= MAX_SIZE:
-            raise self.error(key, f"integers from 1 to {MAX_SIZE}")
+        if not low <= value <= MAX_SIZE:
+            raise self.error(key, f"integers from {low} to {MAX_SIZE}")
         return int(value)
 
     def required(self, key: str) -> int:
@@ -51,6 +51,13 @@ class Keys:
 
     def string(self, key: str) -> str | None:
         return self.metadata.string(self._understand(key))
+
+    def truth(self, key: str) -> bool | None:
+        return self.metadata.boolean(self._understand(key))
+
+    def ignore(self, key: str) -> None:
+        """Count a key as understood that says nothing about what a model computes."""
+        self._understand(key)
 
     def flags(self, key: str, count: int) -> list[bool] | None:
         """A truth value for each of `count` layers; a number n stands for n - 1 true ones and a false one, repeated."""
