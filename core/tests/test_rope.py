@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from realizar.architectures.rope import FACTORS, rotation
+from realizar.architectures.rope import FACTORS, LONG_FACTORS, SHORT_FACTORS, rotation
 from realizar.dtypes import DTYPES
 from realizar.errors import ModelError
-from realizar.model import ModelConfig, RopeScaling
+from realizar.model import FULL, SLIDING, ModelConfig, RopeScaling
 from realizar.tensors import LazyTensor
 from realizar.testing.models import memory_tensor, tiny_model
 
@@ -74,6 +74,72 @@ def test_llama3_scaling_without_an_original_context_takes_the_model_s() -> None:
     sizes = {"max_position_embeddings": 256}
     found = [inv_freq(rope_scaling=scaling, **sizes) for scaling in (given, absent)]
     assert found[0] == found[1]
+
+
+def test_dynamic_scaling_changes_nothing_within_the_context() -> None:
+    assert rotation(config(rope_scaling=RopeScaling("dynamic", 4.0)), {}) == rotation(config(), {})
+
+
+def test_yarn_keeps_what_turns_often_and_stretches_the_rest() -> None:
+    """Of 8 columns and theta 10000 the frequency that turns n times in 1024 positions has index
+    8 ln(1024 / 2 pi n) / 2 ln 10000: 0.7074 for n = 32 and 2.2125 for n = 1, so 0 to 3 rounded outwards.
+    A third of the way from 0 to 3 lies index 1: that one is 2/3 kept and 1/3 divided by 4, the next 1/3 and 2/3.
+    """
+    found = rotation(config(rope_scaling=RopeScaling("yarn", 4.0, 1024)), {})
+    mixed = [1.0, 0.1 * (2 / 3 + 1 / 12), 0.01 * (1 / 3 + 2 / 12), 0.001 / 4]
+    assert found.inv_freq == pytest.approx(mixed, rel=1e-12)
+    assert found.scale == pytest.approx(1 + 0.1 * math.log(4))
+    low, high = (8 * math.log(1024 / (2 * math.pi * n)) / (2 * math.log(10000)) for n in (32, 1))
+    kept = [1 - min(1, max(0, (i - low) / (high - low))) for i in range(4)]
+    exact = inv_freq(rope_scaling=RopeScaling("yarn", 4.0, 1024, truncate=False))
+    plain = inv_freq()
+    assert exact == pytest.approx([f * (k + (1 - k) / 4) for f, k in zip(plain, kept, strict=True)], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "scale"),
+    [
+        (RopeScaling("yarn", 1.0, 1024), 1.0),
+        (RopeScaling("yarn", 4.0, 1024, attention_factor=0.5), 0.5),
+        (RopeScaling("yarn", 4.0, 1024, mscale=2.0, mscale_all_dim=0.5), 1.2772588722239782 / 1.0693147180559945),
+    ],
+)
+def test_scale_of_yarn(scaling: RopeScaling, scale: float) -> None:
+    """0.1 m ln 4 + 1: 1.2772588 for m = 2, 1.0693147 for m = 0.5."""
+    assert rotation(config(rope_scaling=scaling), {}).scale == pytest.approx(scale, rel=1e-12)
+
+
+LONGROPE = RopeScaling("longrope", 1.0, 16, short_factor=(1.0, 1.0, 2.0, 2.0), long_factor=(1.0, 2.0, 4.0, 8.0))
+
+
+def test_longrope_has_a_divisor_for_each_frequency() -> None:
+    found = rotation(config(rope_scaling=LONGROPE, max_position_embeddings=64), {})
+    assert found.inv_freq == pytest.approx((1.0, 0.05, 0.0025, 0.000125), rel=1e-15)
+    assert found.scale == pytest.approx(math.sqrt(1 + math.log(4) / math.log(16)))  # context 4 times the original
+    within = rotation(config(rope_scaling=LONGROPE, max_position_embeddings=16), {})
+    assert within.inv_freq == pytest.approx((1.0, 0.1, 0.005, 0.0005), rel=1e-15)
+    assert within.scale == 1.0
+
+
+def test_longrope_s_divisors_may_be_tensors() -> None:
+    bare = RopeScaling("longrope", 1.0, 16, attention_factor=1.5)
+    tensors = {
+        name: memory_tensor(name, np.array(values, np.float32), DTYPES["F32"])
+        for name, values in ((LONG_FACTORS, LONGROPE.long_factor), (SHORT_FACTORS, LONGROPE.short_factor))
+    }
+    for context in (16, 64):
+        sizes = {"max_position_embeddings": context}
+        found = rotation(config(rope_scaling=bare, **sizes), tensors)
+        assert found.inv_freq == rotation(config(rope_scaling=LONGROPE, **sizes), {}).inv_freq
+        assert found.scale == 1.5
+
+
+def test_sliding_layers_may_have_their_own_theta_and_no_scaling() -> None:
+    local = config(rope_theta=1e8, rope_scaling=RopeScaling("linear", 4.0), rope_local_base_freq=10000.0)
+    assert rotation(local, {}, SLIDING).inv_freq == pytest.approx((1.0, 0.1, 0.01, 0.001), rel=1e-15)
+    assert rotation(local, {}, FULL).inv_freq == pytest.approx((0.25, 0.0025, 0.000025, 0.00000025), rel=1e-15)
+    shared = config(rope_scaling=RopeScaling("linear", 4.0))
+    assert rotation(shared, {}, SLIDING) == rotation(shared, {}, FULL)
 
 
 def test_factors_of_the_file_divide() -> None:

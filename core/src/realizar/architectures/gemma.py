@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from realizar.architectures.decoder import DecoderBuilder
+from realizar.architectures.decoder_builder import DecoderBuilder
 from realizar.architectures.llama import Llama
 
 

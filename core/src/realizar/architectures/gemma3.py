@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from realizar.architectures.decoder import DecoderBuilder
+from realizar.architectures.decoder_builder import DecoderBuilder
 from realizar.architectures.gemma2 import Gemma2
 from realizar.architectures.rope import Rotation
 

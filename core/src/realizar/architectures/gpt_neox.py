@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from realizar.architectures.decoder import Decoder, DecoderBuilder
+from realizar.architectures.decoder import Decoder
+from realizar.architectures.decoder_builder import DecoderBuilder
 from realizar.architectures.layers import layer_of
 from realizar.architectures.rope import Rotation
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from realizar.architectures.decoder import DecoderBuilder
+from realizar.architectures.decoder_builder import DecoderBuilder
 from realizar.architectures.rope import Rotation
 
 FFN = Callable[[str, str], str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from realizar.architectures.decoder import DecoderBuilder
+from realizar.architectures.decoder_builder import DecoderBuilder
 from realizar.architectures.qwen3 import Qwen3
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from realizar.errors import ModelError
 from realizar.huggingface.families import FAMILIES, Family
-from realizar.huggingface.keys import ACTIVATIONS, HARMLESS, ONLY, SPELLINGS
+from realizar.huggingface.keys import ACTIVATIONS, HARMLESS, INTEGERS, LISTS, OBJECTS, ONLY, POSITIVE, SPELLINGS
 from realizar.huggingface.rope import read_rope
 from realizar.model import ModelConfig, structure_config
 
@@ -23,11 +24,14 @@ def read_hf_config(values: Mapping[str, Any], source: str) -> ModelConfig:
     if not isinstance(model_type, str):
         raise ModelError(f"{source}: model_type is {model_type!r}; expected the name of a model family")
     family = FAMILIES.get(model_type, Family())
-    given = {**family.defaults, **_present(given)}
-    given = _present({SPELLINGS.get(key, key): value for key, value in given.items()} | family.derive(given))
+    spelled = {SPELLINGS.get(key, key): value for key, value in _present(given).items()}
+    given = {**family.defaults, **spelled}
+    _prove_types(given, source)
+    given = _present(given | family.derive(given))
     _refuse_unsupported(given, source)
     config = {key: value for key, value in given.items() if key not in ONLY and key not in HARMLESS}
-    config |= _sizes(given, source) | read_rope(given, source)
+    config |= _sizes(given, source)
+    config |= read_rope(given, config["head_dim"], source)
     config["hidden_act"] = _activation(given.get("hidden_act", "silu"), source)
     for key in ("rope_parameters", "partial_rotary_factor", "original_max_position_embeddings"):
         config.pop(key, None)
@@ -50,6 +54,26 @@ def _text_part(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     return {**outer, **inner}
 
 
+def _prove_types(given: Mapping[str, Any], source: str) -> None:
+    """Whatever other values are worked out from is what it must be, and no larger than a model can be."""
+
+    def check(key: str, valid: bool, expected: str) -> None:
+        if not valid:
+            raise ModelError(f"{source}: {key} is {given[key]!r}; expected {expected}")
+
+    for key, (low, high) in INTEGERS.items():
+        value = given.get(key, low)
+        check(key, type(value) is int and low <= value <= high, f"an integer from {low} to {high}")
+    for key in POSITIVE:
+        value = given.get(key, 1)
+        check(key, type(value) in (int, float) and 0 < value < math.inf, "a positive number")
+    for key in LISTS:
+        check(key, isinstance(given.get(key, []), (list, tuple)), "a list")
+    for key in OBJECTS:
+        check(key, isinstance(given.get(key, {}), Mapping), "an object")
+    check("hidden_act", isinstance(given.get("hidden_act", ""), str), "the name of an activation")
+
+
 def _refuse_unsupported(given: Mapping[str, Any], source: str) -> None:
     for key, allowed in ONLY.items():
         if key in given and given[key] not in allowed:
@@ -61,17 +85,14 @@ def _refuse_unsupported(given: Mapping[str, Any], source: str) -> None:
 
 
 def _sizes(given: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """Heads and their size, where they follow from others."""
-    hidden, heads = given.get("hidden_size"), given.get("num_attention_heads")
-    sizes: dict[str, Any] = {"num_key_value_heads": given.get("num_key_value_heads", heads)}
-    head_dim = given.get("head_dim")
-    if head_dim is None and isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
-        head_dim, rest = divmod(hidden, heads)
-        if rest:
-            raise ModelError(f"{source}: hidden_size {hidden} is not a multiple of {heads} attention heads")
-    if head_dim is not None:
-        sizes["head_dim"] = head_dim
-    return {key: value for key, value in sizes.items() if value is not None}
+    """Heads and their size, where they follow from others; what is missing is found later."""
+    hidden, heads = given.get("hidden_size", 0), given.get("num_attention_heads", 1)
+    if "head_dim" not in given and hidden % heads:
+        raise ModelError(f"{source}: hidden_size {hidden} is not a multiple of {heads} attention heads")
+    return {
+        "head_dim": given.get("head_dim", hidden // heads),
+        "num_key_value_heads": given.get("num_key_value_heads", heads),
+    }
 
 
 def _activation(name: Any, source: str) -> str:

@@ -33,10 +33,13 @@ class Family:
     interleaved: bool = False
 
 
+def _layers(given: Values) -> range:
+    return range(given.get("num_hidden_layers", 0))
+
+
 def _pattern(given: Values, period: int) -> tuple[str, ...]:
     """Kinds of layers of which every `period`-th is full."""
-    count = given.get("num_hidden_layers", 0)
-    return tuple(SLIDING if (i + 1) % period else FULL for i in range(count))
+    return tuple(SLIDING if (i + 1) % period else FULL for i in _layers(given))
 
 
 def _gemma2(given: Values) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def _gemma2(given: Values) -> dict[str, Any]:
 
 
 def _gemma3(given: Values) -> dict[str, Any]:
-    period = given.get("sliding_window_pattern", given.get("_sliding_window_pattern", 6))
+    period = given.get("sliding_window_pattern", 6)
     return {"layer_types": given.get("layer_types") or _pattern(given, period), "sliding_window_pattern": None}
 
 
@@ -52,52 +55,50 @@ def _qwen(given: Values) -> dict[str, Any]:
     """Layers from max_window_layers on slide, if any do."""
     if not given.get("use_sliding_window"):
         return {"layer_types": None, "sliding_window": None}
-    first, count = given.get("max_window_layers", 0), given.get("num_hidden_layers", 0)
-    return {"layer_types": given.get("layer_types") or tuple(FULL if i < first else SLIDING for i in range(count))}
+    first = given.get("max_window_layers", 0)
+    return {"layer_types": given.get("layer_types") or tuple(SLIDING if i >= first else FULL for i in _layers(given))}
 
 
 def _qwen_moe(given: Values) -> dict[str, Any]:
-    count, period = given.get("num_hidden_layers", 0), given.get("decoder_sparse_step", 1)
-    dense = set(given.get("mlp_only_layers", ()))
-    sparse = tuple(i not in dense and (i + 1) % period == 0 for i in range(count))
+    dense, period = given.get("mlp_only_layers", ()), given.get("decoder_sparse_step", 1)
+    sparse = tuple(i not in dense and (i + 1) % period == 0 for i in _layers(given))
     return {**_qwen(given), "sparse_layers": sparse, "decoder_sparse_step": None, "mlp_only_layers": None}
 
 
 def _smollm3(given: Values) -> dict[str, Any]:
-    period, count = given.get("no_rope_layer_interval", 4), given.get("num_hidden_layers", 0)
-    layers = given.get("no_rope_layers") or tuple(int((i + 1) % period != 0) for i in range(count))
+    period = given.get("no_rope_layer_interval", 4)
+    layers = given.get("no_rope_layers") or tuple(int((i + 1) % period != 0) for i in _layers(given))
     return {**_qwen(given), "no_rope_layers": layers}
 
 
+def _four_times(given: Values) -> dict[str, Any]:
+    """The middle of an FFN that no key names."""
+    return {"intermediate_size": given.get("intermediate_size", 4 * given.get("hidden_size", 0))}
+
+
 def _falcon(given: Values) -> dict[str, Any]:
-    heads, new = given.get("num_attention_heads"), given.get("new_decoder_architecture", False)
-    kv_heads = given.get("num_kv_heads", heads) if new else 1 if given.get("multi_query", True) else heads
+    heads, new = given.get("num_attention_heads", 1), given.get("new_decoder_architecture", False)
+    kv_heads = given.get("num_key_value_heads", heads) if new else 1 if given.get("multi_query", True) else heads
     return {
         **_four_times(given),
         "num_key_value_heads": kv_heads,
         "use_parallel_residual": new or given.get("parallel_attn", True),
         "num_ln_in_parallel_attn": given.get("num_ln_in_parallel_attn", 2 if new else 1),
         "alibi_bias_max": 8.0 if given.get("alibi") else None,
-        "alibi_multiplier": (heads / given["hidden_size"]) ** 0.5 if given.get("alibi") else None,
+        "alibi_multiplier": (heads / given.get("hidden_size", heads)) ** 0.5 if given.get("alibi") else None,
         "new_decoder_architecture": None, "multi_query": None, "parallel_attn": None, "alibi": None,
     }  # fmt: skip
 
 
 def _mpt(given: Values) -> dict[str, Any]:
-    attention = given.get("attn_config") or {}
+    attention = given.get("attn_config", {})
     return {
         **{key: attention.get(key) for key in ("clip_qkv", "qk_ln", "prefix_lm", "alibi")},
-        "intermediate_size": int(given.get("expansion_ratio", 4) * given.get("d_model", 0)),
-        "alibi_bias_max": float(attention.get("alibi_bias_max", 8)),
+        "intermediate_size": int(given.get("expansion_ratio", 4) * given.get("hidden_size", 0)),
+        "alibi_bias_max": attention.get("alibi_bias_max", 8),
         "attention_multiplier": attention.get("softmax_scale"),
         "attn_config": None, "expansion_ratio": None, "learned_pos_emb": None, "hidden_act": "gelu",
     }  # fmt: skip
-
-
-def _four_times(given: Values) -> dict[str, Any]:
-    """The middle of an FFN that no key names."""
-    hidden = given.get("n_embd", given.get("hidden_size", 0))
-    return {"intermediate_size": given.get("n_inner", given.get("ffn_hidden_size", 4 * hidden))}
 
 
 def _bloom(given: Values) -> dict[str, Any]:
@@ -109,7 +110,6 @@ def _granite(given: Values) -> dict[str, Any]:
 
 
 _GEMMA = {"hidden_act": "gelu_pytorch_tanh", "head_dim": 256, "tie_word_embeddings": True, "rms_norm_eps": 1e-6}
-_LAYER_NORM = {"layer_norm_eps": 1e-5}
 
 FAMILIES: dict[str, Family] = {
     "llama": Family({"rms_norm_eps": 1e-6}),
@@ -134,7 +134,7 @@ FAMILIES: dict[str, Family] = {
          "rope_local_base_freq": 10000.0},
         _gemma3, norms_less_one=True,
     ),
-    "gpt2": Family({"activation_function": "gelu_new", "tie_word_embeddings": True}, _four_times, transposed=True),
+    "gpt2": Family({"hidden_act": "gelu_new", "tie_word_embeddings": True}, _four_times, transposed=True),
     "gpt_neox": Family(
         {"hidden_act": "gelu", "partial_rotary_factor": 0.25, "use_parallel_residual": True},
         lambda given: {"num_ln_in_parallel_attn": 2}, grouped=True,
@@ -148,8 +148,8 @@ FAMILIES: dict[str, Family] = {
         {"rope_theta": 500000.0, "logit_scale": 0.0625, "tie_word_embeddings": True},
         lambda given: {"use_parallel_residual": True}, interleaved=True,
     ),
-    "falcon": Family({"activation": "gelu", "tie_word_embeddings": True}, _falcon, grouped=True),
-    "bloom": Family({"seq_length": 2048, "tie_word_embeddings": True}, _bloom, grouped=True),
+    "falcon": Family({"hidden_act": "gelu", "tie_word_embeddings": True}, _falcon, grouped=True),
+    "bloom": Family({"max_position_embeddings": 2048, "tie_word_embeddings": True}, _bloom, grouped=True),
     "mpt": Family({"tie_word_embeddings": True}, _mpt),
 }  # fmt: skip
 """By model_type; others are taken by their keys alone."""

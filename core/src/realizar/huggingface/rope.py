@@ -19,16 +19,17 @@ _SCALING = {
 _PLAIN = ("default", None)
 
 
-def read_rope(given: Mapping[str, Any], source: str) -> dict[str, Any]:
+def read_rope(given: Mapping[str, Any], head_dim: int, source: str) -> dict[str, Any]:
     """rope_theta, rope_scaling, rope_local_base_freq and rotary_dim; raises ModelError for what cannot be expressed."""
-    parameters = given.get("rope_parameters") or {}
-    if not isinstance(parameters, Mapping):
-        raise ModelError(f"{source}: rope_parameters is {parameters!r}; expected an object")
-    local = parameters.get(SLIDING)
-    whole = parameters.get(FULL, {}) if local is not None or FULL in parameters else parameters
-    values = _one_kind({**_old_style(given), **whole}, given, source)
+    parameters = given.get("rope_parameters", {})
+    local, whole = parameters.get(SLIDING), parameters.get(FULL, parameters if SLIDING not in parameters else {})
+    for kind in (local, whole):
+        if not (kind is None or isinstance(kind, Mapping)):
+            raise ModelError(f"{source}: rope_parameters is {parameters!r}; expected objects for each kind of layer")
+    original = given.get("original_max_position_embeddings")
+    values = _one_kind({**_old_style(given), **(whole or {})}, head_dim, original, source)
     if local is not None:
-        sliding = _one_kind(local, given, source)
+        sliding = _one_kind(local, head_dim, None, source)
         if sliding.get("rope_scaling") is not None or sliding.get("rotary_dim") != values.get("rotary_dim"):
             raise ModelError(f"{source}: rope_parameters.{SLIDING} is {dict(local)}; expected a rope_theta alone")
         values["rope_local_base_freq"] = sliding.get("rope_theta", values.get("rope_theta"))
@@ -36,19 +37,19 @@ def read_rope(given: Mapping[str, Any], source: str) -> dict[str, Any]:
 
 
 def _old_style(given: Mapping[str, Any]) -> dict[str, Any]:
-    scaling = dict(given.get("rope_scaling") or {})
+    scaling = dict(given.get("rope_scaling", {}))
     if "type" in scaling:
         scaling.setdefault("rope_type", scaling.pop("type"))
-    partial = given.get("partial_rotary_factor", given.get("rotary_pct"))
-    return {**scaling, "rope_theta": given.get("rope_theta"), "partial_rotary_factor": partial}
+    return {**{key: given.get(key) for key in ("rope_theta", "partial_rotary_factor")}, **scaling}
 
 
-def _one_kind(parameters: Mapping[str, Any], given: Mapping[str, Any], source: str) -> dict[str, Any]:
+def _one_kind(parameters: Mapping[str, Any], head_dim: int, original: int | None, source: str) -> dict[str, Any]:
     """rope_theta, rotary_dim and rope_scaling of one kind of layer."""
     values: dict[str, Any] = {"rope_theta": parameters.get("rope_theta"), "rope_scaling": None}
     partial = parameters.get("partial_rotary_factor")
     if partial is not None and partial != 1:
-        head_dim = given.get("head_dim") or given["hidden_size"] // given["num_attention_heads"]
+        if not (type(partial) is float and 0 < partial < 1):
+            raise ModelError(f"{source}: partial_rotary_factor is {partial!r}; expected a number from 0 to 1")
         values["rotary_dim"] = int(head_dim * partial)
     kind = parameters.get("rope_type")
     if kind in _PLAIN:
@@ -57,7 +58,6 @@ def _one_kind(parameters: Mapping[str, Any], given: Mapping[str, Any], source: s
     strange = set(parameters) - _SCALING - {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
     if strange:
         raise ModelError(f"{source}: rotary scaling {kind!r} has keys nobody here understands: {sorted(strange)}")
-    original = given.get("original_max_position_embeddings")
     if original is not None:
         scaling.setdefault("original_max_position_embeddings", original)
     values["rope_scaling"] = {"rope_type": "longrope" if kind == "su" else kind, **scaling}
