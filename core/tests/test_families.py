@@ -165,11 +165,22 @@ def test_learned_positions() -> None:
     assert not nodes(graph, "rope")
 
 
+def test_learned_positions_where_a_family_has_none_are_refused() -> None:
+    with pytest.raises(ModelError, match="this mpt model has no alibi_bias_max"):
+        build("mpt", *PLAIN)
+    config = tiny_model(**SMALL).config
+    tensors = AnyTensors(config).only(*GATED)
+    tensors.put("model.embed_positions.weight", 4, 16)
+    with pytest.raises(ModelError, match="architecture 'llama' has no use for memory: model.embed_positions.weight;"):
+        BY_TYPE["llama"].build(config, tensors)
+
+
 @pytest.mark.parametrize("model_type", ["bloom", "mpt", "falcon"])
 def test_linear_biases_instead_of_rotary_positions(model_type: str) -> None:
     config = tiny_model(model_type=model_type, **SMALL, alibi_bias_max=8.0).config
     tensors = AnyTensors(config).only(*PLAIN)
-    tensors.put("model.embed_layernorm.weight", 16)
+    if model_type == "bloom":
+        tensors.put("model.embed_layernorm.weight", 16)
     graph = BY_TYPE[model_type].build(config, tensors)
     assert nodes(graph, "attention")[0].attrs["alibi_slopes"] == (2**-2, 2**-4, 2**-6, 2**-8)
     assert not nodes(graph, "rope")

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from realizar.dtypes import DTYPES
+from realizar.errors import UnsupportedOp
 from realizar.huggingface import canonical_tensors, read_hf_config
 from realizar.model import ModelConfig
-from realizar.reference import NumpyBackend
-from realizar.selection import build_graph
+from realizar.plugins import host
+from realizar.selection import build_graph, named
 from realizar.tensors import LazyTensor
 from realizar.testing.driver import Driver, Program, chunked, whole
 from realizar.testing.models import memory_tensor
@@ -126,8 +127,23 @@ def random_model(model_type: str, values: dict[str, Any]) -> Any:
     return model
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_logits(name, tmp_path, record_property):
+ALIBI = {"falcon, rw", "bloom", "mpt"}
+
+
+def _cases() -> list[Any]:
+    """Every case on both backends; those that numba refuses are expected to be."""
+    refused = pytest.mark.xfail(raises=UnsupportedOp, strict=True, reason="numba has no attention with linear biases")
+    return [
+        pytest.param(name, backend, marks=refused if backend == "numba" and name in ALIBI else ())
+        for backend in ("numpy", "numba")
+        for name in CASES
+    ]
+
+
+@pytest.mark.parametrize(("name", "backend"), _cases())
+def test_logits(name, backend, tmp_path):
+    if backend not in {record.name for record in host().contributions("backend")}:
+        pytest.skip(f"backend {backend} is not installed")
     model = random_model(*CASES[name])
     prompts = tuple(
         tuple(np.random.default_rng(i).integers(3, VOCAB_SIZE, length).tolist()) for i, length in enumerate(LENGTHS)
@@ -139,7 +155,8 @@ def test_logits(name, tmp_path, record_property):
     config, tensors = saved(model, tmp_path)
     assert config.unknown == ()
     program = Program(build_graph(config, tensors), tensors, prompts, (True,) * len(prompts))
-    driver = Driver(NumpyBackend(), program, kv_type="F32", block_size=4)
+    engine = named("backend", backend, host()).contribution()
+    driver = Driver(engine, program, kv_type="F32", block_size=16)
     for how, schedule in {
         "prefill, in a batch": whole(prompts),
         "step by step": chunked(prompts, [1] * len(prompts)),
@@ -149,6 +166,7 @@ def test_logits(name, tmp_path, record_property):
         found = driver.run(schedule)
         worst = max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
         spread = max(float(np.std(b)) for b in expected)
-        print(f"{name}, {how}: {worst:.1e} of logits with standard deviation {spread:.2f}")
+        print(f"{name} on {backend}, {how}: {worst:.1e} of logits with standard deviation {spread:.2f}")
         assert worst <= TOLERANCE
         assert spread > 0.1
+    engine.close()

@@ -83,12 +83,12 @@ _UNREAD = re.compile(r"(attn|attention|self_attn|self_attention)\.(bias|masked_b
 
 
 def _refuse_unread(family: str, tensors: Mapping[str, LazyTensor], graph: Graph) -> None:
-    """Raise ModelError if a layer has tensors that the family has no use for: the model is another one then."""
+    """Raise ModelError if embedding or layers have tensors without a use: the model is of another kind then."""
     read = graph.tensor_ops
     unread = [
         tensor.source
         for name, tensor in tensors.items()
-        if name.startswith(("model.layers.", "blk.")) and name not in read and not _UNREAD.search(name)
+        if name.startswith(("model.layers.", "model.embed_", "blk.")) and name not in read and not _UNREAD.search(name)
     ]
     if unread:
         more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""

@@ -6,6 +6,7 @@ from realizar.architectures.decoder import Decoder
 from realizar.architectures.decoder_builder import DecoderBuilder
 from realizar.architectures.layers import sequential_layer
 from realizar.architectures.rope import Rotation
+from realizar.errors import ModelError
 
 
 class MPT(Decoder):
@@ -14,6 +15,11 @@ class MPT(Decoder):
     name = "mpt"
     model_types = ("mpt",)
     norm_op = "layer_norm"
+
+    def embed(self, b: DecoderBuilder) -> None:
+        if b.config.alibi_bias_max is None:
+            raise ModelError("this mpt model has no alibi_bias_max; learned positions are not implemented")
+        super().embed(b)
 
     def layer(self, b: DecoderBuilder, rotate: Rotation) -> None:
         sequential_layer(b, None, b.plain_ffn)

@@ -55,6 +55,8 @@ def read_config(metadata: Metadata, tensors: Iterable[TensorInfo]) -> ModelConfi
     for key in _REFUSED:
         if f"{architecture}.{key}" in metadata:
             raise Incomplete(f"{architecture}.{key} is not implemented")
+    if metadata.get(f"{architecture}.attention.max_alibi_bias") == 0:
+        raise Incomplete(f"{architecture}.attention.max_alibi_bias is 0; learned positions are not implemented")
     values: dict[str, Any] = {"model_type": kind.model_type, **kind.values}
     for key, name in _REQUIRED.items():
         values[name] = keys.required(key)
