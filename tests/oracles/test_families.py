@@ -1,12 +1,18 @@
 """Every family against transformers in float32, on tiny models with random weights.
 
 A model is built from a configuration, saved as a checkpoint, and read back as config.json and tensors; logits are then
-compared on whole prompts, step by step, and beside each other in a batch. Needs torch, transformers and safetensors.
+compared on whole prompts, step by step, and beside each other in a batch. Where REALIZAR_LLAMA_CPP_MODELS names the
+`models` folder of a llama.cpp source tree, that tree's converter makes a GGUF file of the checkpoint, and the same is
+asked of that. Needs torch, transformers and safetensors.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +26,7 @@ from realizar.model import ModelConfig
 from realizar.plugins import host
 from realizar.selection import build_graph, named
 from realizar.tensors import LazyTensor
-from realizar.testing.driver import Driver, Program, chunked, whole
+from realizar.testing.driver import Driver, Program, Prompts, chunked, whole
 from realizar.testing.models import memory_tensor
 
 torch = pytest.importorskip("torch")
@@ -65,6 +71,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("qwen3", {**_SIZES, "head_dim": 16}),
     "qwen2_moe": ("qwen2_moe", {**_SIZES, **_MOE, "shared_expert_intermediate_size": 24, "mlp_only_layers": [1]}),
     "qwen3_moe": ("qwen3_moe", {**_SIZES, **_MOE, "norm_topk_prob": True, "head_dim": 16, "decoder_sparse_step": 2}),
+    "qwen2_moe, all layers": ("qwen2_moe", {**_SIZES, **_MOE, "shared_expert_intermediate_size": 24}),
+    "qwen3_moe, all layers": ("qwen3_moe", {**_SIZES, **_MOE, "norm_topk_prob": True, "head_dim": 16}),
     "phi3": ("phi3", {**_SIZES, "sliding_window": 7}),
     "phi3, partial": ("phi3", {
         **_SIZES, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}}),
@@ -145,28 +153,87 @@ def test_logits(name, backend, tmp_path):
     if backend not in {record.name for record in host().contributions("backend")}:
         pytest.skip(f"backend {backend} is not installed")
     model = random_model(*CASES[name])
+    config, tensors = saved(model, tmp_path)
+    check(model, config, tensors, backend, prompts_of(name))
+
+
+def prompts_of(name: str) -> Prompts:
+    """Sequences of LENGTHS; for longrope the long ones only, as transformers takes short factors for short texts."""
     prompts = tuple(
         tuple(np.random.default_rng(i).integers(3, VOCAB_SIZE, length).tolist()) for i, length in enumerate(LENGTHS)
     )
-    if "longrope" in name:  # transformers takes short factors for short texts; see `rope`
-        prompts = prompts[::3]
+    return prompts[::3] if "longrope" in name else prompts
+
+
+def check(model: Any, config: ModelConfig, tensors: Mapping[str, LazyTensor], backend: str, prompts: Prompts) -> None:
+    """Compare logits however the prompts are cut into steps."""
+    assert config.unknown == ()
     with torch.no_grad():
         expected = [model(torch.tensor([prompt])).logits[0].numpy() for prompt in prompts]
-    config, tensors = saved(model, tmp_path)
-    assert config.unknown == ()
+    spread = max(float(np.std(logits)) for logits in expected)
+    assert spread > 0.1
     program = Program(build_graph(config, tensors), tensors, prompts, (True,) * len(prompts))
-    engine = named("backend", backend, host()).contribution()
-    driver = Driver(engine, program, kv_type="F32", block_size=16)
-    for how, schedule in {
-        "prefill, in a batch": whole(prompts),
-        "step by step": chunked(prompts, [1] * len(prompts)),
-        "chunks beside each other": chunked(prompts, [5, 1, 2, 16][: len(prompts)]),
-    }.items():
-        driver.restart()
-        found = driver.run(schedule)
-        worst = max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
-        spread = max(float(np.std(b)) for b in expected)
-        print(f"{name} on {backend}, {how}: {worst:.1e} of logits with standard deviation {spread:.2f}")
-        assert worst <= TOLERANCE
-        assert spread > 0.1
-    engine.close()
+    with contextlib.closing(named("backend", backend, host()).contribution()) as engine:
+        driver = Driver(engine, program, kv_type="F32", block_size=16)
+        for how, schedule in {
+            "prefill, in a batch": whole(prompts),
+            "step by step": chunked(prompts, [1] * len(prompts)),
+            "chunks beside each other": chunked(prompts, [5, 1, 2, 16][: len(prompts)]),
+        }.items():
+            driver.restart()
+            found = driver.run(schedule)
+            worst = max(float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
+            print(f"{config.model_type} on {backend}, {how}: {worst:.1e}; logits have deviation {spread:.2f}")
+            assert worst <= TOLERANCE
+
+
+LLAMA_CPP = os.environ.get("REALIZAR_LLAMA_CPP_MODELS")
+
+IN_GGUF: dict[str, dict[str, Any]] = {
+    **{name: {} for name in CASES if name not in ("falcon, rw", "qwen2_moe", "qwen3_moe")},
+    "mistral": {"sliding_window": None},
+    "mixtral": {"sliding_window": None},
+    "starcoder2": {"sliding_window": None},
+    "qwen2": {"use_sliding_window": False},
+    "smollm3": {"num_hidden_layers": 5, "no_rope_layer_interval": 4},
+    "gemma2": {"query_pre_attn_scalar": 16},
+    "gemma3": {"query_pre_attn_scalar": 16},
+    "gemma3, linear": {"query_pre_attn_scalar": 16},
+    "phi": {"num_key_value_heads": 6, "intermediate_size": 192},
+    "falcon, 7b": {"num_kv_heads": 1},
+    "qwen2_moe, all layers": {},
+    "qwen3_moe, all layers": {},
+}
+"""Cases that llama.cpp's converter takes, with what GGUF has no key for at its fixed value."""
+
+
+@pytest.mark.skipif(not LLAMA_CPP, reason="REALIZAR_LLAMA_CPP_MODELS names no folder of a llama.cpp source tree")
+@pytest.mark.parametrize("name", IN_GGUF)
+def test_logits_through_llama_cpp_s_converter(name, tmp_path):
+    read_gguf = pytest.importorskip("realizar_gguf.reader").read_gguf
+    model_type, values = CASES[name]
+    model = random_model(model_type, values | IN_GGUF[name])
+    model.save_pretrained(tmp_path)
+    file = read_gguf(converted(tmp_path))
+    assert file.config is not None, file.no_config
+    check(model, file.config, file.tensors, "numpy", prompts_of(name))
+
+
+def converted(folder: Path) -> Path:
+    """The checkpoint as a GGUF file without a vocabulary."""
+    tree = str(Path(LLAMA_CPP or "").parent)
+    sys.path[:0] = [path for path in (tree, f"{tree}/gguf-py") if path not in sys.path]
+    gguf, conversion = pytest.importorskip("gguf"), pytest.importorskip("conversion")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"n_ctx": 64} if config["model_type"] == "gpt2" else {}
+    config |= {"architectures": ["MPTForCausalLM"]} if config["model_type"] == "mpt" else {}
+    (folder / "config.json").write_text(json.dumps(config))
+    vocabulary = {"model": {"vocab": {str(i): i for i in range(VOCAB_SIZE)}}, "added_tokens": []}
+    (folder / "tokenizer.json").write_text(json.dumps(vocabulary))
+    cls = conversion.get_model_class(config["architectures"][0])
+    quiet = type("Quiet", (cls,), {"set_vocab": lambda self: None, "model_arch": cls.model_arch})
+    with torch.inference_mode():
+        writer = quiet(folder, gguf.LlamaFileType.ALL_F32, folder / "model.gguf")
+        writer.hparams.setdefault("rotary_pct", writer.rope_parameters.get("partial_rotary_factor"))
+        writer.write()
+    return folder / "model.gguf"
