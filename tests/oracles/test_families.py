@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 
 from realizar.dtypes import DTYPES
-from realizar.errors import UnsupportedOp
 from realizar.huggingface import canonical_tensors, read_hf_config
 from realizar.model import ModelConfig
 from realizar.plugins import host
@@ -135,20 +134,8 @@ def random_model(model_type: str, values: dict[str, Any]) -> Any:
     return model
 
 
-ALIBI = {"falcon, rw", "bloom", "mpt"}
-
-
-def _cases() -> list[Any]:
-    """Every case on both backends; those that numba refuses are expected to be."""
-    refused = pytest.mark.xfail(raises=UnsupportedOp, strict=True, reason="numba has no attention with linear biases")
-    return [
-        pytest.param(name, backend, marks=refused if backend == "numba" and name in ALIBI else ())
-        for backend in ("numpy", "numba")
-        for name in CASES
-    ]
-
-
-@pytest.mark.parametrize(("name", "backend"), _cases())
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("name", CASES)
 def test_logits(name, backend, tmp_path):
     if backend not in {record.name for record in host().contributions("backend")}:
         pytest.skip(f"backend {backend} is not installed")

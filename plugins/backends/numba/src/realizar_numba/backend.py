@@ -158,12 +158,19 @@ class NumbaBackend(Backend):
         self, q: Rows, k: Rows, v: Rows, *, num_heads: int, num_key_value_heads: int, head_dim: int, scale: float,
         sliding_window: int, softcap: float, alibi_slopes: Sequence[float], cache: LayerCache, step: Step, out: Rows,
     ) -> None:  # fmt: skip
-        """Cache k and v, then causal softmax(scale * q k) v over each sequence's own past; refuses alibi_slopes."""
-        from realizar_numba.kernels.attention import refuse_slopes
-
-        refuse_slopes(alibi_slopes)
+        """Cache k and v, then causal softmax(scale * q k) v over each sequence's own past."""
         self.runtime.ops.attention(
-            q, k, v, cache, step, out, num_heads=num_heads, scale=scale, sliding_window=sliding_window, softcap=softcap
+            q,
+            k,
+            v,
+            cache,
+            step,
+            out,
+            num_heads=num_heads,
+            scale=scale,
+            sliding_window=sliding_window,
+            softcap=softcap,
+            alibi_slopes=alibi_slopes,
         )
 
     @kernel("add")

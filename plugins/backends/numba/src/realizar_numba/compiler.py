@@ -11,7 +11,7 @@ from typing import Any
 from realizar.graph import Block, Node
 from realizar_numba.activations import BLOCK_SIZE, Activations
 from realizar_numba.dataflow import Dataflow
-from realizar_numba.kernels.attention import append_attention, refuse_slopes
+from realizar_numba.kernels.attention import append_attention
 from realizar_numba.kernels.cache_writes import write_function
 from realizar_numba.kernels.elementwise import append_elementwise
 from realizar_numba.kernels.gated import append_gated
@@ -276,7 +276,6 @@ class BlockCompiler:
     def _attend(self, i: int) -> int:
         """Attention over keys and values that are in the cache."""
         node = self.nodes[i]
-        refuse_slopes(node.attrs["alibi_slopes"])
         out, activations = self._results(i, can_quantize=node.attrs["head_dim"] % BLOCK_SIZE == 0)
         append_attention(
             self.program,
@@ -289,6 +288,7 @@ class BlockCompiler:
             scale=node.attrs["scale"],
             sliding_window=node.attrs["sliding_window"],
             softcap=node.attrs["softcap"],
+            alibi_slopes=node.attrs["alibi_slopes"],
         )
         return i + 1
 
