@@ -215,6 +215,18 @@ def test_experts() -> None:
         build("mixtral", "layernorm", "self_attn", "experts", "mlp.gate.", shapes=STACKS)
 
 
+def test_some_layers_without_experts() -> None:
+    sizes = SMALL | EXPERTS | {"sparse_layers": (False, True, True)}
+    config = tiny_model(model_type="qwen3_moe", **sizes).config
+    tensors = AnyTensors(config, **STACKS, **NORMS).only("layernorm", "self_attn", "mlp")
+    for name in [name for name in tensors if ".mlp." in name]:
+        is_of_experts = "experts" in name or "mlp.gate.weight" in name
+        if "shared_expert" in name or is_of_experts == (".layers.0." in name):
+            del tensors[name]
+    graph = BY_TYPE["qwen3_moe"].build(config, tensors)
+    assert [ops(graph, i).count("moe_ffn") for i in (1, 2, 3)] == [0, 1, 1]
+
+
 def test_an_expert_for_every_row() -> None:
     shapes = STACKS | {"mlp.shared_expert_gate.weight": (1, 16)}
     sizes = SMALL | EXPERTS | {"shared_expert_intermediate_size": 12, "sparse_layers": (True, False, True)}

@@ -47,6 +47,17 @@ def test_null_counts_as_absent() -> None:
     assert read(head_dim=None, num_key_value_heads=None, sliding_window=None, rope_scaling=None).head_dim == 4
 
 
+def test_null_takes_a_default_away() -> None:
+    assert read("gemma2").final_logit_softcapping == 30.0
+    assert read("gemma2", final_logit_softcapping=None, sliding_window=None).final_logit_softcapping is None
+    assert read("gemma2", sliding_window=None).sliding_window is None
+
+
+def test_two_spellings_of_one_key() -> None:
+    assert read("gemma", hidden_act="gelu", hidden_activation="gelu_pytorch_tanh").hidden_act == "gelu_tanh"
+    assert read("gemma", hidden_activation=None, hidden_act="gelu").hidden_act == "gelu"
+
+
 def test_defaults_of_the_config_class() -> None:
     assert read().rms_norm_eps == 1e-6
     assert read("phi3").rms_norm_eps == 1e-5

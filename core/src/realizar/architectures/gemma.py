@@ -15,10 +15,6 @@ class Gemma(Llama):
     model_types = ("gemma",)
 
     def embed(self, b: DecoderBuilder) -> None:
-        embed_scaled(b)
-
-
-def embed_scaled(b: DecoderBuilder) -> None:
-    """x from input_ids, times the square root of its width."""
-    config = b.config
-    b.embedding("input_ids", "embed_tokens", config.vocab_size, "x", scale=math.sqrt(config.hidden_size))
+        """x from input_ids, times the square root of its width."""
+        config = b.config
+        b.embedding("input_ids", "embed_tokens", config.vocab_size, "x", scale=math.sqrt(config.hidden_size))

@@ -24,8 +24,7 @@ def read_hf_config(values: Mapping[str, Any], source: str) -> ModelConfig:
     if not isinstance(model_type, str):
         raise ModelError(f"{source}: model_type is {model_type!r}; expected the name of a model family")
     family = FAMILIES.get(model_type, Family())
-    spelled = {SPELLINGS.get(key, key): value for key, value in _present(given).items()}
-    given = {**family.defaults, **spelled}
+    given = _present({**family.defaults, **_spelled(given)})
     _prove_types(given, source)
     given = _present(given | family.derive(given))
     _refuse_unsupported(given, source)
@@ -39,8 +38,17 @@ def read_hf_config(values: Mapping[str, Any], source: str) -> ModelConfig:
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A null value counts as absent."""
+    """Without null values, which count as absent; they take a default away, though."""
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _spelled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys under ModelConfig's names; where a file has two spellings, the family's own counts unless it is null."""
+    found = {key: value for key, value in values.items() if key not in SPELLINGS}
+    for key, value in values.items():
+        if key in SPELLINGS and (value is not None or SPELLINGS[key] not in found):
+            found[SPELLINGS[key]] = value
+    return found
 
 
 def _text_part(values: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -230,3 +230,11 @@ def test_mpt_without_linear_biases(tmp_path: Path) -> None:
     file = open_model(tmp_path, "mpt", **{"attention.max_alibi_bias": 0.0})
     assert file.config is None
     assert file.no_config == "mpt.attention.max_alibi_bias is 0; learned positions are not implemented"
+
+
+def test_layers_of_a_file_without_tensors_are_limited(tmp_path: Path) -> None:
+    keys = {"embedding_length": D, "feed_forward_length": F, "attention.head_count": 4, "context_length": 8}
+    named = {f"smollm3.{key}": value for key, value in {**keys, "vocab_size": 9, "block_count": 1 << 30}.items()}
+    write_gguf(tmp_path / "model.gguf", {"general.architecture": "smollm3", **named}, [])
+    with pytest.raises(FormatError, match="smollm3.block_count = .* expected at most 65536"):
+        read_gguf(tmp_path / "model.gguf")

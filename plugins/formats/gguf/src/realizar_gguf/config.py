@@ -12,6 +12,9 @@ from realizar_gguf.metadata import Metadata, ValueType
 from realizar_gguf.scaling import read_rotary
 from realizar_gguf.tensor_index import TensorInfo
 
+MAX_LAYERS = 1 << 16
+"""Layers of a file without tensors."""
+
 _REQUIRED = {
     "embedding_length": "hidden_size",
     "feed_forward_length": "intermediate_size",
@@ -60,8 +63,8 @@ def read_config(metadata: Metadata, tensors: Iterable[TensorInfo]) -> ModelConfi
     values: dict[str, Any] = {"model_type": kind.model_type, **kind.values}
     for key, name in _REQUIRED.items():
         values[name] = keys.required(key)
-    if shapes and values["num_hidden_layers"] > len(shapes):
-        raise keys.error("block_count", f"at most {len(shapes)}, the number of tensors")
+    if values["num_hidden_layers"] > (len(shapes) or MAX_LAYERS):
+        raise keys.error("block_count", f"at most {len(shapes) or MAX_LAYERS}, the number of tensors")
     values["num_key_value_heads"] = keys.size("attention.head_count_kv") or values["num_attention_heads"]
     values["head_dim"] = _head_dim(keys, values)
     values["vocab_size"] = _vocab_size(keys, metadata, shapes.get("token_embd.weight"))
