@@ -30,7 +30,7 @@ HARMLESS = frozenset(
     "init_device initializer_range is_decoder is_encoder_decoder label2id language max_window_layers mlp_bias n_ctx "
     "no_bias no_rope_layer_interval num_labels output_attentions output_hidden_states output_router_logits "
     "pad_token_id pretraining_tp problem_type qkv_bias remove_invalid_values reorder_and_upcast_attn resid_pdrop "
-    "residual_dropout return_dict router_aux_loss_coef router_jitter_noise scalar_weights slow_but_exact "
+    "residual_dropout return_dict router_aux_loss_coef router_jitter_noise slow_but_exact "
     "summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj suppress_tokens "
     "task_specific_params tie_encoder_decoder tokenizer_class torch_dtype torchscript transformers_version "
     "unk_token_id use_bfloat16 use_bias use_cache use_qkv_bias use_sliding_window vision_config".split()
