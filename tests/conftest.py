@@ -33,6 +33,15 @@ def smollm2() -> Path:
 
 
 @pytest.fixture(scope="session")
+def gemma3() -> Path:
+    """The real model, pulled if it is not here; what needs it is skipped where it cannot be had."""
+    try:
+        return resolve("gemma3", allow_download=True)
+    except StoreError as error:
+        pytest.skip(f"Gemma 3 cannot be had here: {error}")
+
+
+@pytest.fixture(scope="session")
 def write_gguf(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Writes a tiny model as a GGUF file: `write_gguf("Q4_1", seed=3)`; options are `tiny_model`'s."""
     write = runpy.run_path(str(ROOT / "plugins/formats/gguf/tests/tiny_gguf.py"))["write_tiny_gguf"]

@@ -113,6 +113,7 @@ def _own_position(original: Callable[..., None], *inputs: Any, step: Any, **keyw
         ("rope", _negative), ("rope", _set(scale=1.0)), ("rope", _last_column),
         ("attention", _set(softcap=0.0)), ("attention", _set(sliding_window=0)), ("attention", _off_by_one_window),
         ("attention", _swapped), ("attention", _own_position), ("attention", _set(scale=0.125)),
+        ("attention", _set(alibi_slopes=())), ("mul", _half), ("scale", _set(factor=0.23)),
         ("add", _half), ("act", _set(kind="silu")), ("act_mul", _set(kind="gelu")), ("softcap", _set(cap=31.0)),
         ("gather_rows", _first_rows), ("moe_ffn", _set(norm_topk_prob=True)), ("moe_ffn", _set(num_experts_per_tok=1)),
     ],

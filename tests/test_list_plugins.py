@@ -9,10 +9,12 @@ from importlib.metadata import version
 
 import pytest
 
+from realizar.architectures.families import FAMILIES
+
 OURS = {
     ("backend", "numpy"): "realizar-core",
     ("backend", "numpy64"): "realizar-core",
-    ("architecture", "llama"): "realizar-core",
+    **{("architecture", family.name): "realizar-core" for family in FAMILIES},
     ("backend", "numba"): "realizar-numba",
     ("format", "gguf"): "realizar-gguf",
     ("tokenizer", "bpe"): "realizar-bpe",

@@ -14,6 +14,7 @@ from realizar.ops import OPS, op
 WEIGHTS = {"w": WeightSpec("model.w", (4, 4), "F32"), "n": WeightSpec("model.n", (4,), "F32")}
 ATTENTION = {
     "num_heads": 4, "num_key_value_heads": 2, "head_dim": 1, "scale": 1.0, "sliding_window": 0, "softcap": 0.0,
+    "alibi_slopes": (),
 }  # fmt: skip
 
 

@@ -145,14 +145,15 @@ def two_sequences(lengths: tuple[int, int], counts: tuple[int, int], tables: lis
 
 
 @either
+@pytest.mark.parametrize("slopes", [(), (0.5, 2.0, 0.25, 0.125)])
 @pytest.mark.parametrize(("window", "softcap"), [(0, 0.0), (2, 0.0), (0, 1.5), (3, 1.5)])
-def test_attention(backend: type[NumpyBackend], window: int, softcap: float) -> None:
+def test_attention(backend: type[NumpyBackend], window: int, softcap: float, slopes: tuple[float, ...]) -> None:
     """Two sequences of 5 and 3 tokens in scattered blocks, four query heads on two key heads, in two steps."""
     heads, kv_heads, dim, lengths = 4, 2, 3, (5, 3)
     q, k, v = (draw(8, n * dim) for n in (heads, kv_heads, kv_heads))
     attributes = {
         "num_heads": heads, "num_key_value_heads": kv_heads, "head_dim": dim, "scale": 0.7, "sliding_window": window,
-        "softcap": softcap,
+        "softcap": softcap, "alibi_slopes": slopes,
     }  # fmt: skip
     tables = [[5, 0, 3], [2, 4]]
     instance = backend()
@@ -179,6 +180,8 @@ def test_attention(backend: type[NumpyBackend], window: int, softcap: float) -> 
                 ]
                 if softcap:
                     scores = [softcap * math.tanh(score / softcap) for score in scores]
+                if slopes:
+                    scores = [score - slopes[head] * (t - j) for score, j in zip(scores, seen, strict=True)]
                 total = sum(map(math.exp, scores))
                 expected[t, own] = sum(math.exp(s) / total * v[j, shared] for s, j in zip(scores, seen, strict=True))
     check(backend, actual, expected)
@@ -210,10 +213,18 @@ def test_cache_rounds_keys_and_values(kv_type: str) -> None:
     q, k, v = (draw(2, 3).astype(np.float32) for _ in range(3))
     out = np.empty((2, 3), np.float32)
     NumpyBackend().attention(
-        q, k, v, num_heads=1, num_key_value_heads=1, head_dim=3, scale=1.0, sliding_window=0, softcap=0.0, cache=cache,
-        step=step, out=out,
+        q, k, v, num_heads=1, num_key_value_heads=1, head_dim=3, scale=1.0, sliding_window=0, softcap=0.0,
+        alibi_slopes=(), cache=cache, step=step, out=out,
     )  # fmt: skip
     np.testing.assert_allclose(out, ROUNDED[kv_type](v), rtol=1e-6)
+
+
+@either
+def test_mul_and_scale(backend: type[NumpyBackend]) -> None:
+    x, y = draw(5, 4), draw(5, 4)
+    check(backend, call(backend, "mul", x, y, width=4), x * y)
+    check(backend, call(backend, "mul", x, y[:, :1], width=4), [[a * y[t, 0] for a in row] for t, row in enumerate(x)])
+    check(backend, call(backend, "scale", x, factor=0.22, width=4), 0.22 * x.astype(np.float64))
 
 
 @either

@@ -162,5 +162,5 @@ def test_graph_by_model_type(site: Any) -> None:
 
 def test_unknown_architecture_lists_the_known_and_how_to_add_one(site: Any) -> None:
     model = tiny_model(model_type="gpt_j")
-    with pytest.raises(ModelError, match="unknown architecture 'gpt_j'; known: llama, mistral.*realizar_architectures"):
+    with pytest.raises(ModelError, match="unknown architecture 'gpt_j'; known: .*llama, .*realizar_architectures"):
         build_graph(model.config, model.tensors, site.host())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from realizar.architectures import Architecture
-from realizar.architectures.llama import Llama
+from realizar.architectures.families import FAMILIES
 from realizar.backend import Backend
 from realizar.hookspecs import hookimpl
 from realizar.reference import Numpy64Backend, NumpyBackend
@@ -22,4 +22,4 @@ def realizar_backends() -> Iterable[type[Backend]]:
 @hookimpl
 def realizar_architectures() -> Iterable[Architecture]:
     """The families that core knows."""
-    return (Llama(),)
+    return FAMILIES

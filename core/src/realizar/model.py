@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import cattrs
 
 from realizar.errors import ModelError
 from realizar.tensors import LazyTensor
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+"""Kinds of layers, as in Hugging Face's `layer_types`."""
 
 
 @attrs.frozen
@@ -22,6 +26,14 @@ class RopeScaling:
     original_max_position_embeddings: int | None = None
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
+    attention_factor: float | None = None
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    mscale: float | None = None
+    mscale_all_dim: float | None = None
+    truncate: bool = True
+    short_factor: tuple[float, ...] | None = None
+    long_factor: tuple[float, ...] | None = None
 
 
 @attrs.frozen
@@ -43,8 +55,60 @@ class ModelConfig:
     rotary_dim: int | None = None
     hidden_act: str = "silu"
     sliding_window: int | None = None
+    layer_types: tuple[str, ...] | None = None
+    """FULL or SLIDING for each layer; None: every layer slides if there is a sliding_window."""
+    rope_local_base_freq: float | None = None
+    """The rope_theta of sliding layers, which then have no rope_scaling; None: as the others."""
+    query_pre_attn_scalar: float | None = None
+    attention_multiplier: float | None = None
+    attn_logit_softcapping: float | None = None
+    final_logit_softcapping: float | None = None
+    embedding_multiplier: float = 1.0
+    residual_multiplier: float = 1.0
+    logit_scale: float = 1.0
+    layer_norm_eps: float = 1e-5
+    tie_word_embeddings: bool | None = None
+    """Whether the output layer is the embedding; None: where the file has no other."""
+    use_parallel_residual: bool = False
+    num_ln_in_parallel_attn: int = 1
+    """1: both sublayers of a parallel layer read the same normed rows; 2: each has its norm."""
+    alibi_bias_max: float | None = None
+    alibi_multiplier: float = 1.0
+    """What linear biases are multiplied by beyond their slopes (Falcon: the scale of the scores)."""
+    no_rope_layers: tuple[int, ...] | None = None
+    """0 for each layer without rotary positions, else 1; None: all have them."""
+    num_experts: int | None = None
+    num_experts_per_tok: int | None = None
+    moe_intermediate_size: int | None = None
+    shared_expert_intermediate_size: int | None = None
+    norm_topk_prob: bool = True
+    sparse_layers: tuple[bool, ...] | None = None
+    """Which layers have experts; None: all, if the model has any."""
     unknown: tuple[str, ...] = ()
     """Keys that the file has and nobody here understands; shown by `inspect` and logged at load."""
+
+    def kind_of_layer(self, layer_id: int) -> str:
+        """FULL or SLIDING; a layer slides if nothing says otherwise, over everything where there is no window."""
+        return self.layer_types[layer_id] if self.layer_types else SLIDING
+
+    def window(self, layer_id: int) -> int:
+        """How many positions a query of that layer sees; 0: all before it."""
+        return (self.sliding_window or 0) if self.kind_of_layer(layer_id) == SLIDING else 0
+
+    def rotates(self, layer_id: int) -> bool:
+        """Whether queries and keys of that layer have rotary positions."""
+        return self.no_rope_layers is None or self.no_rope_layers[layer_id] != 0
+
+    def is_sparse(self, layer_id: int) -> bool:
+        """Whether that layer's feed-forward is a mixture of experts."""
+        return self.num_experts is not None and (self.sparse_layers is None or self.sparse_layers[layer_id])
+
+    @property
+    def attention_scale(self) -> float:
+        """What products of queries and keys are multiplied by."""
+        if self.attention_multiplier is not None:
+            return self.attention_multiplier
+        return 1 / math.sqrt(self.query_pre_attn_scalar or self.head_dim)
 
 
 def structure_config(values: Mapping[str, Any], source: str, unknown: Sequence[str] = ()) -> ModelConfig:
@@ -68,9 +132,16 @@ def _number(value: Any, kind: type) -> Any:
     return kind(value)
 
 
+def _truth(value: Any, _: type) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"expected bool, found {value!r}")
+    return value
+
+
 _converter = cattrs.Converter(detailed_validation=True)
 _converter.register_structure_hook(int, _number)
 _converter.register_structure_hook(float, _number)
+_converter.register_structure_hook(bool, _truth)
 
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6

@@ -52,10 +52,14 @@ _OPS = (
        "Rotate the first 2*len(inv_freq) columns of each head by position * inv_freq, halves paired (i, i + n/2); "
        "cosines and sines times scale.", in_place=True),
     Op("attention", ("q", "k", "v"),
-       ("num_heads", "num_key_value_heads", "head_dim", "scale", "sliding_window", "softcap"),
-       "Write k and v to the cache at slot_mapping, then causal softmax(scale * q.k) v over the sequence's blocks.",
+       ("num_heads", "num_key_value_heads", "head_dim", "scale", "sliding_window", "softcap",
+        "alibi_slopes"),
+       "Write k and v to the cache at slot_mapping, then causal softmax(scale * q.k) v over the sequence's blocks; "
+       "head h adds alibi_slopes[h] * (j - p) to the score of position j at p, unless there are no slopes.",
        uses_cache=True),
     Op("add", ("x", "y"), (), "x + y.", in_place=True),
+    Op("mul", ("x", "y"), (), "x * y, where y may have a single column.", in_place=True),
+    Op("scale", ("x",), ("factor",), "x * factor.", in_place=True),
     Op("act", ("x",), ("kind",), "An activation of ACTIVATIONS, elementwise.", in_place=True),
     Op("act_mul", ("gate", "up"), ("kind",), "activation(gate) * up.", in_place=True),
     Op("softcap", ("x",), ("cap",), "cap * tanh(x / cap).", in_place=True),

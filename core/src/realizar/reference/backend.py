@@ -106,12 +106,13 @@ class NumpyBackend(Backend):
     @kernel("attention")
     def attention(
         self, q: Real, k: Real, v: Real, *, num_heads: int, num_key_value_heads: int, head_dim: int, scale: float,
-        sliding_window: int, softcap: float, cache: LayerCache, step: Step, out: Real,
+        sliding_window: int, softcap: float, alibi_slopes: Sequence[float], cache: LayerCache, step: Step, out: Real,
     ) -> None:  # fmt: skip
         """Cache k and v, then softmax(scale * q k) v over each sequence's own past, grouped heads sharing k and v.
 
         A query at position p sees positions p - sliding_window < j <= p (all j <= p when sliding_window is 0).
-        Source: Vaswani et al. 2017, arXiv:1706.03762; grouped queries: Ainslie et al. 2023, arXiv:2305.13245.
+        Source: Vaswani et al. 2017, arXiv:1706.03762; grouped queries: Ainslie et al. 2023, arXiv:2305.13245;
+        linear biases: Press et al. 2021, arXiv:2108.12409.
         """
         shape = (-1, num_key_value_heads, head_dim)
         cache.write(step.slot_mapping[: len(q)], k.reshape(shape), v.reshape(shape))
@@ -124,6 +125,9 @@ class NumpyBackend(Backend):
             scores = np.einsum("tkgd,jkd->kgtj", queries, keys, optimize=True) * self.real(scale)
             if softcap:
                 scores = softcap * np.tanh(scores / softcap)
+            if alibi_slopes:
+                slopes = np.reshape(alibi_slopes, (num_key_value_heads, group, 1, 1)).astype(self.real)
+                scores = scores + slopes * -_distance(step.positions[tokens], length)
             scores = np.where(_visible(step.positions[tokens], length, sliding_window), scores, -np.inf)
             weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
             weights /= weights.sum(axis=-1, keepdims=True)
@@ -134,6 +138,16 @@ class NumpyBackend(Backend):
     def add(self, x: Real, y: Real, *, out: Real) -> None:
         """out = x + y."""
         np.add(x, y, out=out)
+
+    @kernel("mul")
+    def mul(self, x: Real, y: Real, *, out: Real) -> None:
+        """out = x * y, a single column of y for all of x's."""
+        np.multiply(x, y, out=out)
+
+    @kernel("scale")
+    def scale(self, x: Real, *, factor: float, out: Real) -> None:
+        """out = x * factor."""
+        np.multiply(x, self.real(factor), out=out)
 
     @kernel("act")
     def act(self, x: Real, *, kind: str, out: Real) -> None:
@@ -185,8 +199,13 @@ class Numpy64Backend(NumpyBackend):
     real = np.float64
 
 
+def _distance(positions: NDArray[np.int32], length: int) -> NDArray[np.int32]:
+    """[t, j]: how far position j lies before positions[t]."""
+    return positions[:, None] - np.arange(length, dtype=np.int32)[None, :]
+
+
 def _visible(positions: NDArray[np.int32], length: int, sliding_window: int) -> NDArray[np.bool_]:
     """[t, j]: whether the query at positions[t] sees position j."""
-    distance = positions[:, None] - np.arange(length)[None, :]
+    distance = _distance(positions, length)
     visible: NDArray[np.bool_] = distance >= 0
     return visible & (distance < sliding_window) if sliding_window else visible

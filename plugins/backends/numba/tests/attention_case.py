@@ -28,6 +28,7 @@ class AttentionCase:
     softcap: float = 0.0
     block_size: int = 16
     seed: int = 0
+    alibi_slopes: tuple[float, ...] = ()
 
     def _rows(self, kind: int, heads: int) -> list[Rows]:
         rng = np.random.default_rng((self.seed, kind))
@@ -63,8 +64,8 @@ class AttentionCase:
             out, step = np.empty_like(q), self._step(pieces, tables)
             backend.attention(
                 q, k, v, num_heads=self.heads, num_key_value_heads=self.kv_heads, head_dim=self.head_dim,
-                scale=self.head_dim**-0.5, sliding_window=self.sliding_window, softcap=self.softcap, cache=cache,
-                step=step, out=out,
+                scale=self.head_dim**-0.5, sliding_window=self.sliding_window, softcap=self.softcap,
+                alibi_slopes=self.alibi_slopes, cache=cache, step=step, out=out,
             )  # fmt: skip
             for i, (s, start, stop) in enumerate(pieces):
                 found[s][start:stop] = out[step.query_start_loc[i] : step.query_start_loc[i + 1]]
@@ -109,6 +110,8 @@ class AttentionCase:
         if self.softcap:
             scores = self.softcap * np.tanh(scores / self.softcap)
         distance = np.arange(len(q))[:, None] - np.arange(len(q))
+        if self.alibi_slopes:
+            scores -= np.reshape(self.alibi_slopes, (self.kv_heads, -1, 1, 1)) * distance
         seen = (distance >= 0) & (distance < (self.sliding_window or len(q)))
         weights = np.exp(np.where(seen, scores, -np.inf))
         weights /= weights.sum(axis=-1, keepdims=True)

@@ -33,6 +33,7 @@ SHAPES = {
     "window across spans": AttentionCase((SPAN + 70, 30), 4, 2, 64, sliding_window=37),
     "softcap, wide heads": AttentionCase((SPAN + 3, 17), 4, 1, 256, softcap=5.0),
     "heads of 40": AttentionCase((50, SPAN + 20), 3, 3, 40, sliding_window=3, block_size=32),
+    "linear biases": AttentionCase((SPAN + 50, 21), 6, 2, 48, alibi_slopes=(0.25, 0.0625, 0.5, 0.125, 0.01, 0.002)),
     "one key for 26 heads": AttentionCase((SPAN + 9,), 26, 1, 32),
 }
 

@@ -46,12 +46,12 @@ def test_optional_keys(tmp_path: Path) -> None:
             key("llama.rope.freq_base", F32, 5e5),
             key("llama.rope.dimension_count", U32, 2),
             array("llama.attention.head_count_kv", I32, [1, 1]),
-            key("llama.expert_count", U32, 8),
+            key("llama.nextn_predict_layers", U32, 1),
         ),
     )
     assert (config.head_dim, config.num_key_value_heads, config.sliding_window) == (6, 1, 32)
     assert (config.rope_theta, config.rotary_dim) == (5e5, 2)
-    assert config.unknown == ("llama.expert_count",)
+    assert config.unknown == ("llama.nextn_predict_layers",)
 
 
 def test_another_value_length_is_unknown(tmp_path: Path) -> None:

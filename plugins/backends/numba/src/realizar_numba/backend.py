@@ -156,17 +156,37 @@ class NumbaBackend(Backend):
     @kernel("attention")
     def attention(
         self, q: Rows, k: Rows, v: Rows, *, num_heads: int, num_key_value_heads: int, head_dim: int, scale: float,
-        sliding_window: int, softcap: float, cache: LayerCache, step: Step, out: Rows,
+        sliding_window: int, softcap: float, alibi_slopes: Sequence[float], cache: LayerCache, step: Step, out: Rows,
     ) -> None:  # fmt: skip
         """Cache k and v, then causal softmax(scale * q k) v over each sequence's own past."""
         self.runtime.ops.attention(
-            q, k, v, cache, step, out, num_heads=num_heads, scale=scale, sliding_window=sliding_window, softcap=softcap
+            q,
+            k,
+            v,
+            cache,
+            step,
+            out,
+            num_heads=num_heads,
+            scale=scale,
+            sliding_window=sliding_window,
+            softcap=softcap,
+            alibi_slopes=alibi_slopes,
         )
 
     @kernel("add")
     def add(self, x: Rows, y: Rows, *, out: Rows) -> None:
         """out = x + y."""
         self.runtime.ops.elementwise("add", x, y, out)
+
+    @kernel("mul")
+    def mul(self, x: Rows, y: Rows, *, out: Rows) -> None:
+        """out = x * y, a single column of y for all of x's."""
+        np.multiply(x, y, out=out)
+
+    @kernel("scale")
+    def scale(self, x: Rows, *, factor: float, out: Rows) -> None:
+        """out = x * factor."""
+        self.runtime.ops.elementwise("scale", x, None, out, constant=factor)
 
     @kernel("act")
     def act(self, x: Rows, *, kind: str, out: Rows) -> None:

@@ -137,8 +137,9 @@ class BlockCompiler:
         node = self.nodes[i]
         x = self._value(node.inputs[0])
         y = self._value(node.inputs[1]) if len(node.inputs) > 1 else None
-        kind, cap = node.attrs.get("kind", ""), node.attrs.get("cap", 0.0)
-        append_elementwise(self.program, node.op, x, y, self._output(i), kind=kind, constant=cap)
+        kind = node.attrs.get("kind", "")
+        constant = node.attrs.get("cap", node.attrs.get("factor", 0.0))
+        append_elementwise(self.program, node.op, x, y, self._output(i), kind=kind, constant=constant)
         return i + 1
 
     def gather_rows(self, i: int) -> int:
@@ -287,6 +288,7 @@ class BlockCompiler:
             scale=node.attrs["scale"],
             sliding_window=node.attrs["sliding_window"],
             softcap=node.attrs["softcap"],
+            alibi_slopes=node.attrs["alibi_slopes"],
         )
         return i + 1
 
@@ -307,6 +309,7 @@ _APPENDERS: dict[str, Callable[[BlockCompiler, int], int]] = {
     "act": BlockCompiler.elementwise,
     "act_mul": BlockCompiler.elementwise,
     "softcap": BlockCompiler.elementwise,
+    "scale": BlockCompiler.elementwise,
     "gather_rows": BlockCompiler.gather_rows,
 }
 """How each op becomes phases; a block with any other op is walked."""

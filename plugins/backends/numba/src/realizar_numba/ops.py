@@ -78,7 +78,7 @@ class SingleOps:
 
     def attention(
         self, q: Rows, k: Rows, v: Rows, cache: LayerCache, step: Step, out: Rows, *,
-        num_heads: int, scale: float, sliding_window: int, softcap: float,
+        num_heads: int, scale: float, sliding_window: int, softcap: float, alibi_slopes: Sequence[float],
     ) -> None:  # fmt: skip
         """Write k and v to the cache, then attend."""
         num_seqs = np.array([step.num_seqs], np.int64)
@@ -97,6 +97,7 @@ class SingleOps:
             append_attention(
                 program, view(q), cache, arrays, view(out), None,
                 num_heads=num_heads, scale=scale, sliding_window=sliding_window, softcap=softcap,
+                alibi_slopes=alibi_slopes,
             )  # fmt: skip
 
         self._run(len(q), append)
@@ -104,7 +105,7 @@ class SingleOps:
     def elementwise(
         self, op: str, x: Rows, y: Rows | None, out: Rows, *, kind: str = "", constant: float = 0.0
     ) -> None:
-        """act, act_mul, add or softcap."""
+        """act, act_mul, add, softcap or scale."""
 
         def append(program: Program, view: Callable[[Rows], Matrix]) -> None:
             other = None if y is None else view(y)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from realizar.errors import FormatError
-from realizar.model import ModelConfig, structure_config
-from realizar_gguf.arrays import NumberArray
-from realizar_gguf.metadata import INTEGERS, Metadata, ValueType
+from realizar.model import FULL, SLIDING, ModelConfig, structure_config
+from realizar_gguf.families import Family, family_of
+from realizar_gguf.keys import Incomplete, Keys
+from realizar_gguf.metadata import Metadata, ValueType
+from realizar_gguf.scaling import read_rotary
 from realizar_gguf.tensor_index import TensorInfo
 
-MAX_SIZE = (1 << 31) - 1
+MAX_LAYERS = 1 << 16
+"""Layers of a file without tensors."""
 
 _REQUIRED = {
     "embedding_length": "hidden_size",
@@ -21,9 +23,29 @@ _REQUIRED = {
     "context_length": "max_position_embeddings",
 }
 
+_SIZES = {
+    "expert_count": "num_experts",
+    "expert_used_count": "num_experts_per_tok",
+    "expert_feed_forward_length": "moe_intermediate_size",
+    "expert_shared_feed_forward_length": "shared_expert_intermediate_size",
+}
 
-class Incomplete(Exception):
-    """The file does not describe a model that ModelConfig can express; says which key is why."""
+_NUMBERS = {
+    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+    "attention.layer_norm_epsilon": "layer_norm_eps",
+    "attention.scale": "attention_multiplier",
+    "attention.max_alibi_bias": "alibi_bias_max",
+    "attn_logit_softcapping": "attn_logit_softcapping",
+    "final_logit_softcapping": "final_logit_softcapping",
+    "logit_scale": "logit_scale",
+    "residual_scale": "residual_multiplier",
+    "embedding_scale": "embedding_multiplier",
+}
+
+_TRUTHS = {"use_parallel_residual": "use_parallel_residual", "expert_weights_norm": "norm_topk_prob"}
+
+_REFUSED = ("attention.clamp_kqv", "expert_weights_scale", "expert_group_count", "interleave_moe_layer_step")
+"""Keys that change what a model computes in a way that no family here has."""
 
 
 def read_config(metadata: Metadata, tensors: Iterable[TensorInfo]) -> ModelConfig:
@@ -32,75 +54,52 @@ def read_config(metadata: Metadata, tensors: Iterable[TensorInfo]) -> ModelConfi
     architecture = metadata.string("general.architecture")
     if architecture is None:
         raise Incomplete("the file has no key general.architecture")
-    keys = _Keys(metadata, architecture)
-    values: dict[str, Any] = {"model_type": architecture}
+    keys, kind = Keys(metadata, architecture), family_of(metadata, shapes)
+    for key in _REFUSED:
+        if f"{architecture}.{key}" in metadata:
+            raise Incomplete(f"{architecture}.{key} is not implemented")
+    if metadata.get(f"{architecture}.attention.max_alibi_bias") == 0:
+        raise Incomplete(f"{architecture}.attention.max_alibi_bias is 0; learned positions are not implemented")
+    values: dict[str, Any] = {"model_type": kind.model_type, **kind.values}
     for key, name in _REQUIRED.items():
         values[name] = keys.required(key)
-    if shapes and values["num_hidden_layers"] > len(shapes):
-        raise keys.error("block_count", f"at most {len(shapes)}, the number of tensors")
+    if values["num_hidden_layers"] > (len(shapes) or MAX_LAYERS):
+        raise keys.error("block_count", f"at most {len(shapes) or MAX_LAYERS}, the number of tensors")
     values["num_key_value_heads"] = keys.size("attention.head_count_kv") or values["num_attention_heads"]
     values["head_dim"] = _head_dim(keys, values)
     values["vocab_size"] = _vocab_size(keys, metadata, shapes.get("token_embd.weight"))
-    values |= _rotary(keys, values["head_dim"])
-    if (epsilon := keys.number("attention.layer_norm_rms_epsilon")) is not None:
-        values["rms_norm_eps"] = epsilon
-    if (sliding_window := keys.size("attention.sliding_window")) is not None:
-        values["sliding_window"] = sliding_window
+    values |= read_rotary(keys, values["head_dim"], shapes)
+    values |= _optional(keys)
+    values |= _sliding(keys, kind, values)
+    values |= kind.derive(values)
     if keys.size("attention.value_length") not in (None, values["head_dim"]):
         keys.understood.discard(f"{architecture}.attention.value_length")
+    keys.ignore("tensor_data_layout")
     return structure_config(values, metadata.file, keys.unknown())
 
 
-class _Keys:
-    """The keys of one architecture; remembers which were understood."""
-
-    def __init__(self, metadata: Metadata, architecture: str) -> None:
-        self.metadata = metadata
-        self.architecture = architecture
-        self.understood: set[str] = set()
-
-    def error(self, key: str, expected: str) -> FormatError:
-        return self.metadata.error(f"{self.architecture}.{key}", expected)
-
-    def size(self, key: str) -> int | None:
-        """An integer from 1 to 2^31 - 1; an array of one number for all layers counts as that number."""
-        full = self._understand(key)
-        entry = self.metadata.entries.get(full)
-        if entry is None or not entry.is_array:
-            return self.metadata.integer(full, 1, MAX_SIZE)
-        if entry.type not in INTEGERS or not isinstance(entry.value, NumberArray):
-            raise self.error(key, "an integer, or an array of integers, one for each layer")
-        distinct = set(entry.value)
-        if len(distinct) != 1:
-            raise Incomplete(f"{full} varies from layer to layer")
-        (value,) = distinct
-        if not 1 <= value <= MAX_SIZE:
-            raise self.error(key, f"integers from 1 to {MAX_SIZE}")
-        return int(value)
-
-    def required(self, key: str) -> int:
-        value = self.size(key)
-        if value is None:
-            raise Incomplete(f"the file has no key {self.architecture}.{key}")
-        return value
-
-    def number(self, key: str) -> float | None:
-        return self.metadata.number(self._understand(key))
-
-    def string(self, key: str) -> str | None:
-        return self.metadata.string(self._understand(key))
-
-    def unknown(self) -> tuple[str, ...]:
-        prefix = f"{self.architecture}."
-        return tuple(sorted(key for key in self.metadata if key.startswith(prefix) and key not in self.understood))
-
-    def _understand(self, key: str) -> str:
-        full = f"{self.architecture}.{key}"
-        self.understood.add(full)
-        return full
+def _optional(keys: Keys) -> dict[str, Any]:
+    """Fields that have a key of their own."""
+    found: dict[str, Any] = {name: keys.size(key) for key, name in _SIZES.items()}
+    found |= {name: keys.number(key) for key, name in _NUMBERS.items()}
+    found |= {name: keys.truth(key) for key, name in _TRUTHS.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _head_dim(keys: _Keys, values: dict[str, Any]) -> int:
+def _sliding(keys: Keys, kind: Family, values: Mapping[str, Any]) -> dict[str, Any]:
+    """sliding_window, and layer_types where some layers see everything; a window of 0 is none."""
+    window = keys.size("attention.sliding_window", low=0)
+    slides = keys.flags("attention.sliding_window_pattern", values["num_hidden_layers"])
+    window = values.get("sliding_window") if window is None else window
+    if not window:
+        return {"sliding_window": None}
+    if slides is None and kind.sliding_pattern is not None:
+        slides = [bool((i + 1) % kind.sliding_pattern) for i in range(values["num_hidden_layers"])]
+    types = None if slides is None else tuple(SLIDING if slide else FULL for slide in slides)
+    return {"sliding_window": window, "layer_types": types}
+
+
+def _head_dim(keys: Keys, values: dict[str, Any]) -> int:
     """attention.key_length, or the hidden size shared out among the heads."""
     num_heads, num_kv_heads = values["num_attention_heads"], values["num_key_value_heads"]
     if num_heads % num_kv_heads:
@@ -114,7 +113,7 @@ def _head_dim(keys: _Keys, values: dict[str, Any]) -> int:
     return int(head_dim)
 
 
-def _vocab_size(keys: _Keys, metadata: Metadata, embedding: TensorInfo | None) -> int:
+def _vocab_size(keys: Keys, metadata: Metadata, embedding: TensorInfo | None) -> int:
     """The key, the token list and the embedding's rows must agree as far as they are there."""
     tokens = metadata.array("tokenizer.ggml.tokens", ValueType.STRING)
     sizes = {
@@ -131,31 +130,3 @@ def _vocab_size(keys: _Keys, metadata: Metadata, embedding: TensorInfo | None) -
         assert key is not None
         raise metadata.error(key, f"one vocabulary size, not {found}")
     return next(iter(present.values()))
-
-
-def _rotary(keys: _Keys, head_dim: int) -> dict[str, Any]:
-    """rope_theta, rotary_dim and rope_scaling as far as the file gives them."""
-    values: dict[str, Any] = {}
-    if (theta := keys.number("rope.freq_base")) is not None:
-        values["rope_theta"] = theta
-    if (rotary_dim := keys.size("rope.dimension_count")) is not None:
-        if rotary_dim > head_dim or rotary_dim % 2:
-            raise keys.error("rope.dimension_count", f"an even number, at most the head's {head_dim}")
-        values["rotary_dim"] = rotary_dim
-    if (scaling := _rope_scaling(keys)) is not None:
-        values["rope_scaling"] = scaling
-    return values
-
-
-def _rope_scaling(keys: _Keys) -> dict[str, Any] | None:
-    """The fields of RopeScaling. A factor without a type means linear, as does the older key rope.scale_linear."""
-    kind = keys.string("rope.scaling.type")
-    factor = keys.number("rope.scaling.factor") or keys.number("rope.scale_linear")
-    original = keys.size("rope.scaling.original_context_length")
-    if kind == "none" or (kind is None and factor is None):
-        return None
-    return {
-        "rope_type": kind or "linear",
-        "factor": factor or 1.0,
-        "original_max_position_embeddings": original,
-    }

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from realizar.derived import as_row, half_split, split_fused
+from realizar.errors import FormatError, ModelError
 from realizar.model import ModelConfig, ModelFile
 from realizar.tensors import Array, LazyTensor
-from realizar_gguf.config import Incomplete, read_config
+from realizar_gguf.config import read_config
 from realizar_gguf.cursor import malformed
+from realizar_gguf.families import Family, family_of
+from realizar_gguf.keys import Incomplete
 from realizar_gguf.metadata import Metadata
 from realizar_gguf.names import canonical_name
-from realizar_gguf.rotary import half_split, interleaved_heads
+from realizar_gguf.rotary import interleaved_heads
 from realizar_gguf.shard import Shard
 from realizar_gguf.splits import open_shards
 from realizar_gguf.tensor_index import TensorInfo
@@ -29,27 +33,30 @@ def read_gguf(path: Path) -> ModelFile:
             shard.file.close()
 
     try:
-        metadata = shards[0].metadata
-        tensors = _lazy_tensors(shards, metadata)
-        header = shards[0].header
+        metadata, header = shards[0].metadata, shards[0].header
+        infos = [info for shard in shards for info in shard.tensors]
+        tensors = _lazy_tensors(shards, family_of(metadata, {info.name for info in infos}))
         values: dict[str, object] = {**metadata, "gguf.version": header.version, "gguf.byteorder": header.byteorder}
         config: ModelConfig | None = None
         no_config = ""
         try:
-            config = read_config(metadata, [info for shard in shards for info in shard.tensors])
+            config = read_config(metadata, infos)
+            tensors = split_fused(config, tensors)
         except Incomplete as reason:
             no_config = str(reason)
+        except ModelError as error:
+            raise FormatError(str(error)) from error
         return ModelFile(path, "gguf", config, tensors, read_tokenizer(metadata), values, no_config, close)
     except BaseException:
         close()
         raise
 
 
-def _lazy_tensors(shards: list[Shard], metadata: Metadata) -> dict[str, LazyTensor]:
+def _lazy_tensors(shards: list[Shard], family: Family) -> dict[str, LazyTensor]:
     tensors: dict[str, LazyTensor] = {}
     for shard in shards:
         for info in shard.tensors:
-            tensor = _lazy_tensor(shard, info, metadata)
+            tensor = _lazy_tensor(shard, info, shards[0].metadata, family)
             if tensor.name in tensors:
                 found = f"tensor {info.name!r}, which is {tensor.name} like {tensors[tensor.name].source}"
                 raise malformed(shard.metadata.file, info.described_at, found, "each tensor once")
@@ -57,19 +64,17 @@ def _lazy_tensors(shards: list[Shard], metadata: Metadata) -> dict[str, LazyTens
     return tensors
 
 
-def _lazy_tensor(shard: Shard, info: TensorInfo, metadata: Metadata) -> LazyTensor:
-    num_heads = interleaved_heads(info, metadata)
-
+def _lazy_tensor(shard: Shard, info: TensorInfo, metadata: Metadata, family: Family) -> LazyTensor:
     def read() -> Array:
-        stored = shard.read(info)
-        if num_heads is None:
-            return stored
-        ordered = half_split(stored, num_heads)
-        ordered.flags.writeable = False
-        return ordered
+        return shard.read(info)
 
     def release() -> None:
         shard.file.release(info.offset, info.nbytes)
 
-    source = f"{shard.metadata.file}: {info.name}"
-    return LazyTensor(canonical_name(info.name), info.shape, info.dtype, source, read, release)
+    name = canonical_name(info.name, family)
+    tensor = LazyTensor(name, info.shape, info.dtype, f"{shard.metadata.file}: {info.name}", read, release)
+    if (num_heads := interleaved_heads(info, metadata, family)) is not None:
+        return half_split(tensor, num_heads)
+    if name.endswith(".shared_expert_gate.weight") and len(info.shape) == 1:
+        return as_row(tensor)
+    return tensor

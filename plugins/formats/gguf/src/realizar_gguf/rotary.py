@@ -8,39 +8,26 @@ Source: llama.cpp `conversion/llama.py`, `LlamaModel.permute`.
 from __future__ import annotations
 
 from realizar.errors import FormatError
-from realizar.tensors import Array
 from realizar_gguf.cursor import malformed
+from realizar_gguf.families import Family
 from realizar_gguf.metadata import Metadata
 from realizar_gguf.names import LAYER_NAME
 from realizar_gguf.tensor_index import TensorInfo
 
-INTERLEAVED = frozenset({"llama"})
-"""Architectures whose converter interleaves; the others keep Hugging Face's order."""
-
 _HEAD_COUNT = {"attn_q": ("attention.head_count",), "attn_k": ("attention.head_count_kv", "attention.head_count")}
 
 
-def interleaved_heads(info: TensorInfo, metadata: Metadata) -> int | None:
+def interleaved_heads(info: TensorInfo, metadata: Metadata, family: Family) -> int | None:
     """How many heads of `info` must be brought into Hugging Face's order; None if none."""
-    architecture = metadata.string("general.architecture")
     match = LAYER_NAME.fullmatch(info.name)
-    if architecture not in INTERLEAVED or match is None or match[2] not in _HEAD_COUNT:
+    if not family.interleaved or match is None or match[2] not in _HEAD_COUNT:
         return None
+    architecture = metadata.string("general.architecture")
     for key in _HEAD_COUNT[match[2]]:
         num_heads = metadata.integer(f"{architecture}.{key}", 1, 1 << 16)
         if num_heads is not None:
             return _proven_heads(info, num_heads, metadata)
     raise _error(info, metadata, "no key for its number of heads", f"{architecture}.attention.head_count")
-
-
-def half_split(stored: Array, num_heads: int) -> Array:
-    """Rows in Hugging Face's order, as a copy; rows are [heads, d/2, 2] in the file and [heads, 2, d/2] here.
-
-    Blocks run along a row, so they move whole.
-    """
-    half = stored.shape[0] // num_heads // 2
-    pairs = stored.reshape(num_heads, half, 2, *stored.shape[1:])
-    return pairs.swapaxes(1, 2).reshape(stored.shape)
 
 
 def _proven_heads(info: TensorInfo, num_heads: int, metadata: Metadata) -> int:

@@ -7,7 +7,7 @@ them. Where there are few tiles for the threads, those of single tokens are cut 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -95,7 +95,7 @@ def _attend_one_span(a, memory, table, token, kv_head, head, heads, position, sp
     first, last = lowest_seen(a, position) // SPAN, position // SPAN
     counter = a.slots + slot * a.slot_nbytes
     parts = counter + _LINE
-    attend_span(a, memory, table, kv_head, heads, heads, position, span, parts + (span - first) * a.part_nbytes)
+    attend_span(a, memory, table, kv_head, head, heads, heads, position, span, parts + (span - first) * a.part_nbytes)
     if atomic_add(counter, 1) == last - first:
         atomic_store(counter, 0)
         total = parts_area(memory)
@@ -179,6 +179,7 @@ def append_attention(
     scale: float,
     sliding_window: int,
     softcap: float,
+    alibi_slopes: Sequence[float],
 ) -> None:
     """Append attention of q over a cache that already holds this step's keys and values.
 
@@ -198,12 +199,21 @@ def append_attention(
         activation_blocks=num_heads * cache.head_dim // BLOCK_SIZE,
         heads_per_group=num_heads // cache.num_key_value_heads,
         sliding_window=sliding_window,
+        slopes=_slopes(program, alibi_slopes),
         query_scale=scale / softcap if softcap else scale * math.log2(math.e),
         softcap=softcap * math.log2(math.e),
     )
     if activations:
         activations.private = False
     program.append(program.kernels.address("attention", build_attention), arguments)
+
+
+def _slopes(program: Program, alibi_slopes: Sequence[float]) -> int:
+    """Where each head's slope stands, for powers of two, times 0 to 15; 0 without slopes."""
+    if not alibi_slopes:
+        return 0
+    slopes = np.outer(np.multiply(alibi_slopes, math.log2(math.e)), np.arange(CHUNK)).astype(np.float32)
+    return program.keep(slopes)
 
 
 def _work_areas(program: Program, cache: LayerCache, max_blocks: int) -> dict[str, int]:

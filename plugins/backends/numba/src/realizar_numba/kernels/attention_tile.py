@@ -53,7 +53,7 @@ ATTENTION = record(
     "num_seqs", "q", "q_stride", "out", "out_stride", "activations", "lanes_per_row", "activation_blocks",
     "query_start_loc", "context_lens", "block_tables", "max_blocks", "chunks_per_block",
     "keys", "values", "chunk_nbytes", "head_nbytes", "scales", "head_dim", "padded_dim",
-    "num_key_value_heads", "heads_per_group", "sliding_window",
+    "num_key_value_heads", "heads_per_group", "sliding_window", "slopes",
     "key_rows", "wide_keys", "narrow_key_rows", "narrow_keys",
     "value_rows", "wide_values", "narrow_value_rows", "narrow_values",
     "memory", "memory_nbytes", "turns", "max_slots", "slots", "slot_nbytes", "part_nbytes", "part_row_nbytes",
@@ -134,13 +134,20 @@ def _add_values(a, memory, kv_head, num_positions, rows, part):
 
 
 @compiled
-def _find_maximum(a, scores, first, last, begin, end):
-    """Cap the scores of chunks first..last, mask all but positions begin..end; the largest."""
+def _find_maximum(a, scores, first, last, begin, end, slopes, own):
+    """Cap and bias the scores of chunks first..last, mask all but positions begin..end; the largest.
+
+    slopes: a head's slope times 0 to 15, or 0; the query stands at position `own`.
+    """
     cap, largest = splat_f32(a.softcap), splat_f32(_LOWEST)
     for c in range(first, last):
         v = load_f32x16(scores + SCORES_NBYTES * c)
         if a.softcap != np.float32(0):
             v = mul(cap, tanh(v))
+            store(scores + SCORES_NBYTES * c, v)
+        if slopes != 0:
+            to_chunk = mul(splat_f32(load_f32(slopes + 4)), splat_f32(np.float32(CHUNK * c - own)))
+            v = add(v, add(to_chunk, load_f32x16(slopes)))
             store(scores + SCORES_NBYTES * c, v)
         if CHUNK * c < begin or CHUNK * (c + 1) > end:
             v = keep_lanes(v, begin - CHUNK * c, end - CHUNK * c)
@@ -150,12 +157,12 @@ def _find_maximum(a, scores, first, last, begin, end):
 
 
 @compiled
-def _weigh(a, scores, count, begin, end, sums):
+def _weigh(a, scores, count, begin, end, slopes, own, sums):
     """Scores of positions begin..end become weights, those of the other positions of `count` chunks 0; the maximum."""
     if end <= begin:
         return _UNSEEN
     first, last = begin // CHUNK, (end + CHUNK - 1) // CHUNK
-    largest = _find_maximum(a, scores, first, last, begin, end)
+    largest = _find_maximum(a, scores, first, last, begin, end, slopes, own)
     top, total = splat_f32(largest), zero_f32()
     for c in range(first, last):
         weight = exp2(sub(load_f32x16(scores + SCORES_NBYTES * c), top))
@@ -170,7 +177,7 @@ def _weigh(a, scores, count, begin, end, sums):
 
 
 @compiled
-def attend_span(a, memory, table, kv_head, rows, heads, position, span, part):
+def attend_span(a, memory, table, kv_head, head, rows, heads, position, span, part):
     """Leave in `part` what a tile's rows get from one span; row r stands at position + r // heads."""
     start = SPAN * span
     first = max(0, lowest_seen(a, position) - start) // CHUNK
@@ -183,7 +190,8 @@ def attend_span(a, memory, table, kv_head, rows, heads, position, span, part):
         own = position + r // heads
         begin, end = max(0, lowest_seen(a, own) - origin), min(own + 1 - origin, num_positions)
         scores, sums = scores_area(memory) + 4 * CHUNK * r, sums_of(part, a.part_row_nbytes, r)
-        store_f32(part + 4 * r, _weigh(a, scores, count, begin, end, sums))
+        slopes = a.slopes + 4 * CHUNK * (head + r % heads) if a.slopes != 0 else 0
+        store_f32(part + 4 * r, _weigh(a, scores, count, begin, end, slopes, own - origin, sums))
     _add_values(a, memory, kv_head, num_positions, rows, part)
 
 
@@ -240,6 +248,6 @@ def attend(a, memory, table, token, kv_head, head, heads, rows, position):
     clear(total, rows)
     first, last = lowest_seen(a, position) // SPAN, (position + (rows - 1) // heads) // SPAN
     for span in range(first, last + 1):
-        attend_span(a, memory, table, kv_head, rows, heads, position, span, part)
+        attend_span(a, memory, table, kv_head, head, rows, heads, position, span, part)
         merge(a, total, part, rows)
     emit(a, total, token, head, heads, rows)

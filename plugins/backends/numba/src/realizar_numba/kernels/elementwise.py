@@ -1,4 +1,4 @@
-"""Elementwise ops: activations, gated activations, sums, soft caps."""
+"""Elementwise ops: activations, gated activations, sums, soft caps, factors."""
 
 from __future__ import annotations
 
@@ -132,14 +132,18 @@ def _combine(op: str, kind: str) -> Any:
         return mul(constant, tanh(div(x, constant)))
 
     @compiled
+    def scale(x, y, constant):
+        return mul(x, constant)
+
+    @compiled
     def copy(x, y, constant):
         return x
 
-    return {"act": act, "act_mul": act_mul, "add": add_, "softcap": softcap, "copy": copy}[op]
+    return {"act": act, "act_mul": act_mul, "add": add_, "softcap": softcap, "scale": scale, "copy": copy}[op]
 
 
 def build_elementwise(op: str, kind: str) -> Callable[..., Any]:
-    """The phase of ELEMENTWISE for op act, act_mul, add, softcap or copy; kind: the activation, or ""."""
+    """The phase of ELEMENTWISE for op act, act_mul, add, softcap, scale or copy; kind: the activation, or ""."""
     combine = _combine(op, kind)
 
     @whole
@@ -159,7 +163,7 @@ def build_elementwise(op: str, kind: str) -> Callable[..., Any]:
 def append_elementwise(
     program: Program, op: str, x: Matrix, y: Matrix | None, out: Matrix, *, kind: str = "", constant: float = 0.0
 ) -> None:
-    """Append act, act_mul, add, copy or softcap (whose cap is `constant`)."""
+    """Append act, act_mul, add, copy, softcap or scale (whose cap or factor is `constant`)."""
     y = y or x
     arguments = fill(
         ELEMENTWISE,

@@ -1,0 +1,41 @@
+"""The two ways in which most families arrange the sublayers of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from realizar.architectures.decoder_builder import DecoderBuilder
+from realizar.architectures.rope import Rotation
+
+FFN = Callable[[str, str], str]
+"""A feed-forward of the builder, from one value to another."""
+
+
+def sequential_layer(b: DecoderBuilder, rotate: Rotation | None, ffn: FFN) -> None:
+    """x + attention(norm(x)), then x + ffn(norm(x))."""
+    b.norm("x", "input_layernorm")
+    b.attention(rotate=rotate)
+    b.residual()
+    b.norm("x", "post_attention_layernorm")
+    ffn("normed", "mixed")
+    b.residual()
+
+
+def parallel_layer(b: DecoderBuilder, rotate: Rotation | None, ffn: FFN) -> None:
+    """x + attention(norm(x)) + ffn(norm(x)), with one norm for both or one for each (num_ln_in_parallel_attn).
+
+    Source: Wang & Komatsuzaki 2021, GPT-J-6B.
+    """
+    b.norm("x", "input_layernorm")
+    b.attention(rotate=rotate)
+    if b.config.num_ln_in_parallel_attn == 2:
+        b.norm("x", "post_attention_layernorm")
+    ffn("normed", "mixed_ffn")
+    b.residual()
+    b.residual("mixed_ffn")
+
+
+def layer_of(b: DecoderBuilder, rotate: Rotation | None, ffn: FFN) -> None:
+    """The one or the other, by use_parallel_residual."""
+    arrange = parallel_layer if b.config.use_parallel_residual else sequential_layer
+    arrange(b, rotate, ffn)

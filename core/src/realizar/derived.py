@@ -1,0 +1,120 @@
+"""Tensors made of other tensors when they are read: parts of fused ones, stacks of experts, another order.
+
+Formats use them to give every model the same names and shapes; an architecture then knows one way only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+import numpy as np
+
+from realizar.dtypes import DTYPES
+from realizar.errors import ModelError
+from realizar.model import ModelConfig
+from realizar.tensors import Array, LazyTensor
+
+FUSED_QKV, FUSED_GATE_UP = "self_attn.qkv_proj", "mlp.gate_up_proj"
+"""Names of parts that hold several projections one above the other."""
+
+
+def split_fused(config: ModelConfig, tensors: Mapping[str, LazyTensor], groups: int = 1) -> dict[str, LazyTensor]:
+    """The tensors with fused projections cut apart; the rows of q, k and v come in `groups` equal groups.
+
+    Raises ModelError naming a tensor whose rows are not those of the configuration.
+    """
+    query, key = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+    ffn = config.intermediate_size
+    parts = {
+        FUSED_QKV: {"self_attn.q_proj": query, "self_attn.k_proj": key, "self_attn.v_proj": key},
+        FUSED_GATE_UP: {"mlp.gate_proj": ffn, "mlp.up_proj": ffn},
+    }
+    split: dict[str, LazyTensor] = {}
+    for name, tensor in tensors.items():
+        fused = next((part for part in parts if f".{part}." in name), None)
+        if fused is None:
+            split[name] = tensor
+            continue
+        count = groups if fused == FUSED_QKV else 1
+        names = {name.replace(fused, part): rows for part, rows in parts[fused].items()}
+        split |= {part.name: part for part in _cut(tensor, names, count)}
+    return split
+
+
+def _cut(tensor: LazyTensor, parts: Mapping[str, int], groups: int) -> list[LazyTensor]:
+    """Parts of so many rows each, of which every group has an equal share."""
+    total = sum(parts.values())
+    if tensor.shape[0] != total or any(rows % groups for rows in parts.values()):
+        raise ModelError(f"{tensor.source}: shape {tensor.shape}, but the configuration says {total} fused rows")
+    found, start = [], 0
+    for name, rows in parts.items():
+        share = rows // groups
+        found.append(_rows_of_groups(tensor, name, groups, start, start + share))
+        start += share
+    return found
+
+
+def _rows_of_groups(tensor: LazyTensor, name: str, groups: int, start: int, stop: int) -> LazyTensor:
+    def take(stored: Array) -> Array:
+        grouped = stored.reshape(groups, -1, *stored.shape[1:])
+        return grouped[:, start:stop].reshape(-1, *stored.shape[1:])
+
+    return _derived(tensor, take, name=name, shape=(groups * (stop - start), *tensor.shape[1:]))
+
+
+def half_split(tensor: LazyTensor, num_heads: int) -> LazyTensor:
+    """Rows of q or k whose rotary pairs lie side by side, [heads, d/2, 2], as halves, [heads, 2, d/2]."""
+
+    def reorder(stored: Array) -> Array:
+        pairs = stored.reshape(num_heads, -1, 2, *stored.shape[1:])
+        return pairs.swapaxes(1, 2).reshape(stored.shape)
+
+    return _derived(tensor, reorder)
+
+
+def transposed(tensor: LazyTensor) -> LazyTensor:
+    """A plain matrix stored as [in, out]."""
+    if tensor.dtype.is_quantized or len(tensor.shape) != 2:
+        raise ModelError(f"{tensor.source}: a {tensor.dtype.name} tensor of shape {tensor.shape} cannot be transposed")
+    return _derived(tensor, lambda stored: np.ascontiguousarray(stored.T), shape=tensor.shape[::-1])
+
+
+def as_row(tensor: LazyTensor) -> LazyTensor:
+    """A vector as a matrix of one row."""
+    return _derived(tensor, lambda stored: stored[np.newaxis], shape=(1, *tensor.shape))
+
+
+def plus_one(tensor: LazyTensor) -> LazyTensor:
+    """A norm's factors, stored less one; float32, so that none of them is rounded anew."""
+    return _derived(tensor, lambda _: tensor.to_float32() + np.float32(1), dtype=DTYPES["F32"])
+
+
+def stacked(name: str, tensors: Sequence[LazyTensor]) -> LazyTensor:
+    """Tensors of one shape and type along a new first axis."""
+    first = tensors[0]
+    for tensor in tensors:
+        if (tensor.shape, tensor.dtype) != (first.shape, first.dtype):
+            raise ModelError(
+                f"{tensor.source}: {tensor.dtype.name} {tensor.shape}, but {first.source} is {first.dtype.name} "
+                f"{first.shape}; the experts of a layer must be alike"
+            )
+
+    def release() -> None:
+        for tensor in tensors:
+            tensor.release()
+
+    def read() -> Array:
+        return _frozen(np.stack([tensor.read() for tensor in tensors]))
+
+    return LazyTensor(name, (len(tensors), *first.shape), first.dtype, f"{first.source} and its like", read, release)
+
+
+def _derived(tensor: LazyTensor, change: Callable[[Array], Array], **fields: object) -> LazyTensor:
+    return attrs.evolve(tensor, read=lambda: _frozen(change(tensor.read())), **fields)  # type: ignore[arg-type]
+
+
+def _frozen(array: Array) -> Array:
+    """Read-only, as a mapped file's arrays are; a view is frozen without its owner."""
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,112 @@
+"""What the name of a GGUF architecture says beyond its keys.
+
+Source: llama.cpp, `src/models/*.cpp` for constants that are not in the file, `conversion/*.py` for how tensors are
+stored, `llama_model_rope_type` for the order of rotary pairs; activations are those of the original models, which
+llama.cpp partly approximates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from typing import Any
+
+import attrs
+
+from realizar_gguf.metadata import Metadata
+
+Values = Mapping[str, Any]
+
+
+@attrs.frozen
+class Family:
+    """A GGUF architecture in Hugging Face's terms.
+
+    model_type: what Hugging Face calls it. values: fields of ModelConfig that it has if no key says otherwise.
+    names: parts of layers named otherwise than usual. interleaved: whether rotary pairs lie side by side in the rows of
+    q and k. sliding_pattern: of so many layers the last sees everything. derive: fields that follow from those read.
+    """
+
+    model_type: str
+    values: Values = attrs.field(factory=dict)
+    names: Mapping[str, str] = attrs.field(factory=dict)
+    interleaved: bool = False
+    sliding_pattern: int | None = None
+    derive: Callable[[Values], dict[str, Any]] = attrs.field(default=lambda values: {})
+
+
+_POST_NORMS = {
+    "post_attention_norm": "post_attention_layernorm",
+    "ffn_norm": "pre_feedforward_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+
+
+def _gemma_27b(values: Values) -> dict[str, Any]:
+    """The largest Gemma 2 and 3 scale queries by another size, which is in no key; llama.cpp counts layers too."""
+    if values["num_hidden_layers"] not in (46, 62):
+        return {}
+    return {"query_pre_attn_scalar": values["hidden_size"] // values["num_attention_heads"]}
+
+
+def _granite(values: Values) -> dict[str, Any]:
+    """The key logit_scale holds the divisor of the logits."""
+    return {"logit_scale": 1 / values.get("logit_scale", 1.0)}
+
+
+def _smollm3(values: Values) -> dict[str, Any]:
+    return {"no_rope_layers": tuple(int((i + 1) % 4 != 0) for i in range(values["num_hidden_layers"]))}
+
+
+def _shared_expert(values: Values) -> dict[str, Any]:
+    size = values.get("shared_expert_intermediate_size", values["intermediate_size"])
+    return {"shared_expert_intermediate_size": size}
+
+
+_FALCON = {"hidden_act": "gelu", "use_parallel_residual": True}
+
+FAMILIES: dict[str, Family] = {
+    "llama": Family("llama", interleaved=True),
+    "llama, experts": Family("mixtral", interleaved=True),
+    "qwen2": Family("qwen2"),
+    "qwen2moe": Family("qwen2_moe", {"norm_topk_prob": False}, derive=_shared_expert),
+    "qwen3": Family("qwen3"),
+    "qwen3moe": Family("qwen3_moe"),
+    "phi3": Family("phi3", names={"ffn_up": "mlp.gate_up_proj"}),
+    "granite": Family("granite", interleaved=True, derive=_granite),
+    "smollm3": Family("smollm3", interleaved=True, derive=_smollm3),
+    "olmo2": Family("olmo2"),
+    "gemma": Family("gemma", {"hidden_act": "gelu_tanh"}),
+    "gemma2": Family(
+        "gemma2", {"hidden_act": "gelu_tanh", "sliding_window": 4096}, _POST_NORMS, sliding_pattern=2,
+        derive=_gemma_27b,
+    ),
+    "gemma3": Family(
+        "gemma3_text", {"hidden_act": "gelu_tanh", "rope_local_base_freq": 10000.0}, _POST_NORMS, sliding_pattern=6,
+        derive=_gemma_27b,
+    ),
+    "gpt2": Family("gpt2", {"hidden_act": "gelu_tanh"}),
+    "gptneox": Family("gpt_neox", {"hidden_act": "gelu", "use_parallel_residual": True, "num_ln_in_parallel_attn": 2}),
+    "phi2": Family("phi", {"hidden_act": "gelu_tanh", "use_parallel_residual": True}),
+    "stablelm": Family("stablelm", {"use_parallel_residual": True}),
+    "starcoder2": Family("starcoder2", {"hidden_act": "gelu_tanh"}),
+    "command-r": Family("cohere", {"use_parallel_residual": True}, interleaved=True),
+    "falcon": Family("falcon", _FALCON),
+    "falcon, two norms": Family(
+        "falcon", {**_FALCON, "num_ln_in_parallel_attn": 2},
+        {"attn_norm_2": "input_layernorm", "attn_norm": "post_attention_layernorm"},
+    ),
+    "bloom": Family("bloom", {"hidden_act": "gelu_tanh", "alibi_bias_max": 8.0}),
+    "mpt": Family("mpt", {"hidden_act": "gelu"}),
+}  # fmt: skip
+"""By GGUF's name of the architecture, and what else tells two models of one name apart."""
+
+
+def family_of(metadata: Metadata, tensors: Container[str]) -> Family:
+    """The family of a file with tensors of these names; an unknown one is taken by its keys alone."""
+    architecture = metadata.string("general.architecture") or ""
+    name = architecture
+    if f"{architecture}.expert_count" in metadata and f"{name}, experts" in FAMILIES:
+        name += ", experts"
+    if "blk.0.attn_norm_2.weight" in tensors and f"{name}, two norms" in FAMILIES:
+        name += ", two norms"
+    return FAMILIES.get(name, Family(architecture))
