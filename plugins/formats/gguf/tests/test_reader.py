@@ -12,8 +12,8 @@ import pytest
 from realizar.dtypes import dtype
 from realizar.errors import FormatError
 from realizar.formats import Format
+from realizar.mapped_file import MappedFile
 from realizar_gguf import plugin
-from realizar_gguf.mapped_file import MappedFile
 from realizar_gguf.names import canonical_name
 from realizar_gguf.reader import read_gguf
 
@@ -85,7 +85,7 @@ def test_tensors_are_read_only_views_of_the_file(tmp_path: Path) -> None:
 def test_released_pages_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages of the range, whole ones, are dropped; arrays that were read stay valid."""
     numbers = np.arange(5000, dtype="<f4")
-    file = MappedFile(write(tmp_path, numbers.tobytes()))
+    file = MappedFile(write(tmp_path, numbers.tobytes()), "numbers")
     view = np.frombuffer(file.view, "<f4")
     page = mmap.PAGESIZE
     advice = RecordingMap(file._map)
