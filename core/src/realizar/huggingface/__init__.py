@@ -1,0 +1,1 @@
+"""The JSON files of a Hugging Face directory: configuration, tokenizer, chat templates."""
