@@ -79,7 +79,7 @@ def _runs(file: ModelFile) -> dict[str, str]:
 
     def tokenizer() -> str:
         if file.tokenizer is None:
-            raise RealizarError("the file has no tokenizer")
+            raise RealizarError(file.no_tokenizer or "the file has no tokenizer")
         return type(build_tokenizer(file.tokenizer)).__name__
 
     steps: dict[str, Callable[[], str]] = {
