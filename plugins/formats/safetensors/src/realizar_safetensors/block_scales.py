@@ -62,11 +62,7 @@ def _block_size(quantization: Any, source: str) -> tuple[int, int]:
             f"'fp8' with block scales is read. Use the original model, or a GGUF file of it"
         )
     size = quantization.get("weight_block_size")
-    if (
-        not isinstance(size, list)
-        or len(size) != 2
-        or not all(isinstance(n, int) and 1 <= n <= MAX_BLOCK for n in size)
-    ):
+    if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int and 1 <= n <= MAX_BLOCK for n in size):
         raise ModelError(
             f"{source}: found weight_block_size {size!r} for fp8, expected two sizes such as [128, 128]; FP8 with one "
             f"scale a tensor is not read"
@@ -84,9 +80,8 @@ def _scaled(values: LazyTensor, scales: LazyTensor, block: tuple[int, int]) -> L
     if scales.shape != expected:
         raise ModelError(f"{scales.source}: found shape {scales.shape}, expected {expected}: one scale for {block}")
     matrix = _ScaledMatrix(values, scales, block)
-    return LazyTensor(
-        values.name, values.shape, F32, f"{values.source} ({values.dtype.name})", matrix.read, matrix.release
-    )
+    source = f"{values.source} ({values.dtype.name} with block scales)"
+    return LazyTensor(values.name, values.shape, F32, source, matrix.read, matrix.release)
 
 
 @attrs.frozen

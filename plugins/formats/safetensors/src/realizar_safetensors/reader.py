@@ -18,7 +18,7 @@ from realizar_safetensors.model_files import entry_point
 def read_model(path: Path) -> ModelFile:
     """The model at `path`: a file, an index, any shard beside its index, or a directory; raises FormatError.
 
-    The configuration comes from the directory that the files lie in.
+    Configuration, tokenizer and chat templates come from the directory that the files lie in.
     metadata: the first file's __metadata__, and config.json and generation_config.json under their names.
     """
     entry = entry_point(path)
@@ -34,8 +34,11 @@ def read_model(path: Path) -> ModelFile:
         config, no_config = None, "there is no config.json beside it"
         if folder.config:
             config, tensors, no_config = _configured(folder.config, tensors, str(folder.path / "config.json"))
+        tokenizer, no_tokenizer = folder.tokenizer()
         metadata: dict[str, object] = {**shards[0].header.metadata, **folder.metadata()}
-        return ModelFile(path, "safetensors", config, tensors, None, metadata, no_config, close)
+        return ModelFile(
+            path, "safetensors", config, tensors, tokenizer, metadata, no_config, no_tokenizer, close=close
+        )
     except BaseException:
         close()
         raise
