@@ -64,7 +64,7 @@ def _byte_level(step: JsonObject) -> list[str]:
 
 
 def _shown(step: JsonObject) -> str:
-    return ", ".join(f"{key} {value!r}" for key, value in step.values.items())[:200]
+    return ", ".join(f"{key} {value!r}" for key, value in step.values.items())[:400]
 
 
 def _unknown(cuts: list[str], ignore_merges: bool, source: str) -> TokenizerError:
