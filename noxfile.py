@@ -120,8 +120,8 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def oracles(session: nox.Session) -> None:
-    """Comparisons with torch, transformers, gguf, tokenizers and llama.cpp's vectors."""
-    session.install(*EVERYTHING, "torch==2.13.0", "transformers", "tokenizers", "gguf", "safetensors")
+    """Comparisons with torch, transformers, gguf, safetensors, tokenizers and llama.cpp's vectors."""
+    session.install(*EVERYTHING, "torch==2.13.0", "transformers", "tokenizers", "gguf", "safetensors", "ml_dtypes")
     sources = ROOT / ".nox" / "llama_cpp"
     if not sources.exists():
         session.run(

@@ -354,9 +354,10 @@ class TestWordPiece:
 
     def write(self, folder: Folder, model: dict[str, Any] | None = None, **changes: Any) -> None:
         plain = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##"}
+        special = [{"id": i, "content": f"[{t}]", "special": True} for i, t in enumerate(("CLS", "SEP", "UNK"))]
         values = {
             "normalizer": self.NORMALIZER, "pre_tokenizer": {"type": "BertPreTokenizer"},
-            "added_tokens": [{"id": i, "content": f"[{t}]", "special": True} for i, t in enumerate(("CLS", "SEP", "UNK"))],
+            "added_tokens": special,
             "post_processor": template("0", "A", "1"),
             "model": plain | {"vocab": {"[CLS]": 0, "[SEP]": 1, "[UNK]": 2, "a": 3, "##b": 4}} | (model or {}),
         }  # fmt: skip
