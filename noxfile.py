@@ -18,6 +18,8 @@ ROOT = Path(__file__).parent
 PLUGINS = {path.name: path.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/*")) if path.is_dir()}
 """Word -> folder."""
 EVERYTHING = ["./core[testing]", *(f"./{folder}" for folder in PLUGINS.values()), ".[all]"]
+MUTATED = ["gguf", "safetensors", "huggingface", "sampling", "scheduling"]
+"""Targets of `tests/mutants.py`."""
 
 
 def _pytest(session: nox.Session, words: Iterable[str], *args: str) -> None:
@@ -134,8 +136,8 @@ def oracles(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("target", ["gguf", "sampling", "scheduling"], ids=["gguf", "sampling", "scheduling"])
+@nox.parametrize("target", MUTATED, ids=MUTATED)
 def mutants(session: nox.Session, target: str) -> None:
     """Plant small bugs in parsers, sampling and scheduling; the tests must notice at least 80 % of them."""
-    session.install("./core[testing]", "./plugins/formats/gguf")
+    session.install("./core[testing]", "./plugins/formats/gguf", "./plugins/formats/safetensors")
     session.run("python", "tests/mutants.py", target, *session.posargs)

@@ -28,8 +28,8 @@ TYPES = {
 }  # fmt: skip
 FP8 = [name for name in TYPES if name.startswith("F8")]
 STRICTER = {
-    "DUPLICATE_TENSOR", "duplicate_by_escape", "metadata_duplicate_key", "metadata_null", "name_too_long", "unknown_key",
-    "shape_9_dimensions",
+    "DUPLICATE_TENSOR", "duplicate_by_escape", "metadata_duplicate_key", "metadata_null", "name_too_long",
+    "unknown_key", "shape_9_dimensions",
 }  # fmt: skip
 """Cases that the package opens: it takes the last of two keys, and knows no limits of names and dimensions.
 

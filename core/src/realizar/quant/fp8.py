@@ -72,6 +72,7 @@ def encode(values: Float32Array, name: str) -> ByteArray:
     ladder = _LADDERS[name]
     between = (ladder[1:] + ladder[:-1]) / 2
     magnitude = np.abs(values)
-    below, above = (np.searchsorted(between, magnitude, side) for side in ("left", "right"))
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        below, above = (np.searchsorted(between, magnitude, side) for side in ("left", "right"))
     codes = np.where(np.isnan(values), 0x7F, np.where(below % 2, above, below))
     return np.asarray(codes | (np.signbit(values) << 7), np.uint8)
