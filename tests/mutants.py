@@ -42,7 +42,14 @@ class Target(NamedTuple):
 _CORE_TESTS = "core/tests/test_{}.py"
 TARGETS = {
     "gguf": Target("gguf/src", ("realizar_gguf/*.py",), ("plugins/formats/gguf/tests",)),
-    "safetensors": Target("safetensors/src", ("realizar_safetensors/*.py",), ("plugins/formats/safetensors/tests",)),
+    "safetensors": Target(
+        "safetensors/src",
+        ("realizar_safetensors/*.py",),
+        tuple(
+            f"plugins/formats/safetensors/tests/test_{name}.py"
+            for name in ("reader", "writer", "block_scales", "hostile")
+        ),
+    ),
     "huggingface": Target(
         "core/src",
         ("realizar/huggingface/*.py",),

@@ -8,12 +8,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 
 from realizar.errors import FormatError
 
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.)*+"')
-_INTEGER = re.compile(rb"(?:0|[1-9][0-9]{0,19}+)(?![0-9.eE])")
+
+
+@cache
+def _array(limit: int) -> re.Pattern[bytes]:
+    """An array of at most `limit` unsigned integers; group 1 is what is between the brackets."""
+    space = rb"[ \t\n\r]*+"
+    number = space + rb"(?:0|[1-9][0-9]{0,19}+)" + space
+    return re.compile(rb"\[" + space + rb"(" + number + rb"(?:," + number + rb"){0,%d}+)?\]" % (limit - 1))
 
 
 def malformed(file: str, offset: int, found: str, expected: str) -> FormatError:
@@ -79,28 +87,14 @@ class JsonCursor:
             raise self.error(f"a bad escape in {what}", "RFC 8259 escapes and no lone surrogate", at) from None
         return text
 
-    def integer(self, what: str) -> int:
-        """An unsigned integer without sign, fraction or exponent, at most 20 digits."""
-        self.peek()
-        match = _INTEGER.match(self.data, self.position, self.end)
-        if match is None:
-            raise self.error(self.here(), f"{what}, an unsigned integer below 10^20")
-        self.position = match.end()
-        return int(match.group())
-
     def integers(self, what: str, *, limit: int) -> tuple[int, ...]:
-        """An array of at most `limit` unsigned integers."""
-        self.take("[", f"before {what}")
-        values: list[int] = []
-        while self.peek() != "]" or values:
-            if len(values) == limit:
-                raise self.error(f"more than {limit} numbers in {what}", f"at most {limit}")
-            values.append(self.integer(what))
-            if self.peek() == "]":
-                break
-            self.take(",", f"or ']' in {what}")
-        self.take("]", f"after {what}")
-        return tuple(values)
+        """An array of at most `limit` integers, each of at most 20 digits without sign, fraction or exponent."""
+        self.peek()
+        match = _array(limit).match(self.data, self.position, self.end)
+        if match is None:
+            raise self.error(self.here(), f"{what}: an array of at most {limit} unsigned integers below 10^20")
+        self.position = match.end()
+        return tuple(map(int, match.group(1).split(b","))) if match.group(1) else ()
 
     def members(self, what: str, read: Callable[[str, int], None], *, key_limit: int) -> None:
         """An object; `read(key, offset of the key)` consumes each value. A key that comes twice is an error."""
