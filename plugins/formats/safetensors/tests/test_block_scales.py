@@ -6,6 +6,7 @@ import json
 import logging
 import runpy
 import tracemalloc
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from realizar import LLM
+from realizar.backend import BackendOptions
 from realizar.dtypes import dtype
-from realizar.model import ModelFile
+from realizar.model import ModelConfig
 from realizar.quant import quantize
+from realizar.reference import NumpyBackend
+from realizar.selection import build_graph
 from realizar.tensors import Array, LazyTensor
+from realizar.testing.driver import Driver, Program, whole
 from realizar.testing.models import memory_tensor, tiny_model
 from realizar_safetensors.reader import read_model
 from realizar_safetensors.writer import write_safetensors
@@ -95,37 +99,37 @@ def test_little_is_in_memory_beside_the_matrix(tmp_path: Path) -> None:
     assert nbytes <= peak < nbytes + (1 << 20)
 
 
-def fp8_model(folder: Path) -> tuple[Path, ModelFile]:
-    """A tiny llama whose projections are FP8, and the same as float32 computed here."""
-    tiny = tiny_model("F32")
-    stored: list[LazyTensor] = []
-    plain: dict[str, LazyTensor] = {}
-    for name, tensor in tiny.tensors.items():
-        if not name.endswith("_proj.weight"):
-            stored.append(tensor)
-            plain[name] = tensor
-            continue
-        rows, columns = tensor.shape
-        blocks = tensor.to_float32().reshape(rows // 16, 16, columns // 32, 32)
-        scale = np.abs(blocks).max(axis=(1, 3)) / np.float32(448)
-        codes = quantize((blocks / scale[:, None, :, None]).reshape(rows, columns), dtype("F8_E4M3"))
-        weight = memory_tensor(name, codes, dtype("F8_E4M3"))
-        factor = memory_tensor(f"{name}_scale_inv", scale, dtype("F32"))
-        stored += [weight, factor]
-        plain[name] = memory_tensor(name, product(weight, factor, (16, 32)).astype(np.float32), dtype("F32"))
-    TINY["write_tiny_directory"](folder / "model.safetensors", tiny)
-    path = write(folder, stored)
-    other = folder / "plain"
-    other.mkdir()
-    TINY["write_tiny_directory"](other / "model.safetensors", tiny)
-    write_safetensors(other / "model.safetensors", plain.values())
-    return path, read_model(other)
+def quantized(weight: LazyTensor) -> tuple[LazyTensor, LazyTensor]:
+    """A matrix in FP8 and its scales, 16 rows by 32 columns to a block."""
+    rows, columns = weight.shape
+    blocks = weight.to_float32().reshape(rows // 16, 16, columns // 32, 32)
+    scale = np.abs(blocks).max(axis=(1, 3)) / np.float32(448)
+    codes = quantize((blocks / scale[:, None, :, None]).reshape(rows, columns), dtype("F8_E4M3"))
+    fp8, f32 = dtype("F8_E4M3"), dtype("F32")
+    return memory_tensor(weight.name, codes, fp8), memory_tensor(f"{weight.name}_scale_inv", scale, f32)
+
+
+def logits(config: ModelConfig | None, tensors: Mapping[str, LazyTensor]) -> Array:
+    assert config is not None
+    program = Program(build_graph(config, tensors), tensors, (tuple(range(3, 40)),), (True,))
+    return Driver(NumpyBackend(BackendOptions()), program).run(whole(program.prompts))[0]
 
 
 def test_a_model_runs(tmp_path: Path) -> None:
-    path, plain = fp8_model(tmp_path)
-    with LLM(path, backend="numpy") as llm, LLM(plain.path, backend="numpy") as expected:
-        np.testing.assert_array_equal(llm.logits(range(3, 40)), expected.logits(range(3, 40)))
+    """A tiny llama whose projections are FP8 has the logits of the float32 matrices computed here."""
+    stored: list[LazyTensor] = []
+    plain: dict[str, LazyTensor] = {}
+    for name, tensor in tiny_model("F32").tensors.items():
+        if name.endswith("_proj.weight"):
+            weight, scale = quantized(tensor)
+            matrix = product(weight, scale, (16, 32)).astype(np.float32)
+            stored += [weight, scale]
+            plain[name] = memory_tensor(name, matrix, dtype("F32"))
+        else:
+            stored.append(tensor)
+            plain[name] = tensor
+    model = read_model(write(tmp_path, stored))
+    np.testing.assert_array_equal(logits(model.config, model.tensors), logits(tiny_model().config, plain))
 
 
 OTHERS = ["gptq", "awq", "compressed-tensors", "bitsandbytes", "aqlm", "hqq", "quanto", "mxfp4", "fbgemm_fp8", None]
