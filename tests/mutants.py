@@ -53,7 +53,7 @@ TARGETS = {
     "huggingface": Target(
         "core/src",
         ("realizar/huggingface/*.py",),
-        tuple(map(_CORE_TESTS.format, ("huggingface_tokenizer", "huggingface_files"))),
+        tuple(map(_CORE_TESTS.format, ("huggingface_tokenizer", "huggingface_vocabulary", "huggingface_files"))),
     ),
     "sampling": Target(
         "core/src",

@@ -12,6 +12,7 @@ import pytest
 from realizar import LLM, SamplingParams, load_tokenizer
 from realizar.backend import Bucket
 from realizar.engine import Completion, TokenLogprob
+from realizar.errors import ModelError
 from realizar.testing.models import tiny_model
 from realizar_gguf.plugin import realizar_formats
 
@@ -104,6 +105,15 @@ def test_a_directory_is_the_same_model(write_gguf, write_directory, weight_type,
         assert llm.tokenizer.encode(PROMPTS[3]) == ids
         np.testing.assert_array_equal(llm.logits(ids), wanted)
         assert llm.chat(MESSAGES, GREEDY).token_ids == answer.token_ids
+
+
+def test_a_tokenizer_that_is_not_understood_is_named(write_directory):
+    path = write_directory("F16")
+    (path / "tokenizer.json").write_text('{"model": {"type": "Abacus"}}')
+    with pytest.raises(ModelError, match="'Abacus'"):
+        LLM(path, backend="numpy")
+    with pytest.raises(ModelError, match="'Abacus'"):
+        load_tokenizer(path)
 
 
 @pytest.mark.parametrize("weight_type", ["F8_E4M3", "F8_E5M2", "F64"])

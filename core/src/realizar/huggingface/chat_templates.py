@@ -11,7 +11,7 @@ from pathlib import Path
 
 from realizar.errors import FormatError
 from realizar.huggingface.json_file import read_json, read_text
-from realizar.huggingface.typed import JsonObject
+from realizar.huggingface.json_object import JsonObject
 
 MAX_TEMPLATE_NBYTES = 1 << 20
 MAX_TEMPLATES = 64

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from realizar.errors import FormatError
-from realizar.huggingface.typed import JsonObject, proven
+from realizar.huggingface.json_object import JsonObject, proven
 from realizar.model import CONTROL, NORMAL, UNUSED, USER_DEFINED
 
 MAX_TOKENS = 1 << 22

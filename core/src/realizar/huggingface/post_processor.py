@@ -8,7 +8,7 @@ from __future__ import annotations
 import attrs
 
 from realizar.errors import FormatError, TokenizerError
-from realizar.huggingface.typed import JsonObject, proven
+from realizar.huggingface.json_object import JsonObject, proven
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ expression that ByteLevel brings along.
 from __future__ import annotations
 
 from realizar.errors import TokenizerError
-from realizar.huggingface.typed import JsonObject
+from realizar.huggingface.json_object import JsonObject
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 LLAMA3 = (

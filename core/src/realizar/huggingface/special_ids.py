@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 
 from realizar.errors import FormatError
+from realizar.huggingface.json_object import JsonObject, proven
 from realizar.huggingface.pieces import Pieces
-from realizar.huggingface.typed import JsonObject, proven
 
 
 @attrs.frozen

@@ -8,9 +8,9 @@ from typing import Any
 from realizar.errors import TokenizerError
 from realizar.huggingface.chat_templates import read_chat_templates
 from realizar.huggingface.json_file import read_json
+from realizar.huggingface.json_object import JsonObject
 from realizar.huggingface.special_ids import SpecialIds
-from realizar.huggingface.typed import JsonObject
-from realizar.huggingface.vocabularies import Vocabulary, read_tokenizer_json, read_vocab_json, read_vocab_txt
+from realizar.huggingface.vocabulary import Vocabulary, read_tokenizer_json, read_vocab_json, read_vocab_txt
 from realizar.model import TokenizerSpec
 
 MAX_SETTINGS_NBYTES = 1 << 24

@@ -109,14 +109,19 @@ class TestLinks:
         (tmp_path / CORPUS["A"]).symlink_to("x.safetensors")
         open_and_use(tmp_path)
 
-    def test_into_the_blobs_of_the_cache(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("folder", ["snapshots/0123abc", "snapshots/0123abc/part"])
+    def test_into_the_blobs_of_the_cache(self, folder: str, tmp_path: Path) -> None:
         cache = tmp_path / "models--org--name"
-        snapshot = cache / "snapshots" / "0123abc"
+        snapshot = cache / folder
+        up = "/".join([".."] * (folder.count("/") + 1))
         CORPUS["write_directory"](cache / "blobs", {"sha": CORPUS["SHARD"], **CORPUS["index"]({"t": CORPUS["A"]})})
         snapshot.mkdir(parents=True)
-        (snapshot / CORPUS["A"]).symlink_to("../../blobs/sha")
-        (snapshot / "model.safetensors.index.json").symlink_to("../../blobs/model.safetensors.index.json")
+        (snapshot / CORPUS["A"]).symlink_to(f"{up}/blobs/sha")
+        (snapshot / "model.safetensors.index.json").symlink_to(f"{up}/blobs/model.safetensors.index.json")
         open_and_use(snapshot)
+        moved = cache.rename(tmp_path / "somewhere")
+        with pytest.raises(FormatError, match="a link to .*blobs"):
+            read_model(moved / folder)
 
 
 @pytest.mark.parametrize("name", ["every_type", "spaces"])

@@ -56,14 +56,15 @@ def _instead(folder: Path) -> str:
 def shard_path(folder: Path, name: str, index: str) -> Path:
     """The file `name` of an index, proven to lie in `folder`, or in the blobs of the Hugging Face cache it is in.
 
-    There `models--ORG--NAME/snapshots/REVISION/FILE` is a link into `models--ORG--NAME/blobs`.
+    There `models--ORG--NAME/snapshots/REVISION/.../FILE` is a link into `models--ORG--NAME/blobs`.
     """
     if not name.endswith(SUFFIX) or set(name) & set("/\\:\0"):
         raise FormatError(f"{index}: found shard name {name!r}, expected NAME{SUFFIX} in the same directory")
     path = folder / name
     real, home = path.resolve(), folder.resolve()
-    blobs = home.parent.parent / "blobs" if home.parent.name == "snapshots" else home
-    if real.parent not in (home, blobs):
+    caches = (parent.parent for parent in home.parents if parent.name == "snapshots")
+    blobs = [cache / "blobs" for cache in caches if cache.name.startswith("models--")]
+    if real.parent not in (home, *blobs):
         raise FormatError(f"{index}: found shard {name!r}, a link to {real}, expected a file inside {folder}")
     if not path.is_file():
         raise FormatError(

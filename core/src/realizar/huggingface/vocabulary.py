@@ -14,11 +14,11 @@ import attrs
 
 from realizar.errors import FormatError, TokenizerError
 from realizar.huggingface.json_file import read_json, read_text
+from realizar.huggingface.json_object import JsonObject, proven
 from realizar.huggingface.pieces import AddedToken, Pieces, join_pieces, read_added
 from realizar.huggingface.post_processor import Frame, read_frame
 from realizar.huggingface.pre_tokenizers import pre_name
 from realizar.huggingface.special_ids import token_text
-from realizar.huggingface.typed import JsonObject, proven
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,9 @@ def read_tokenizer_json(path: Path, size: int) -> Vocabulary:
             f"use a GGUF file of the model"
         )
     options = _byte_level(file, model) if kind == "BPE" else _word_piece(file, model)
-    added = [read_added(entry, entry.required("id", int)) for entry in file.children("added_tokens")]
+    entries = file.children("added_tokens")
+    added = [read_added(entry, entry.required("id", int)) for entry in entries]
+    _tell_of_flags(entries, str(path))
     pieces = join_pieces(model.required("vocab", dict), added, size, str(path))
     frame = read_frame(file.child("post_processor"))
     return Vocabulary("bpe" if kind == "BPE" else "wordpiece", str(path), pieces, frame, options)
@@ -145,6 +147,19 @@ def _lower_case(entry: JsonObject, lower_key: str, chinese_key: str) -> dict[str
         "strip_accents": lower if accents is None else accents,
         "tokenize_chinese_chars": chinese is None or chinese,
     }
+
+
+def _tell_of_flags(entries: Iterable[JsonObject], source: str) -> None:
+    """Warn of added tokens that take white space with them or stand alone only; here all are found as spelled."""
+    flagged = [
+        f"{entry.values['content']!r} ({flag})"
+        for entry in entries
+        for flag in ("lstrip", "rstrip", "single_word")
+        if entry.get(flag, bool)
+    ]
+    if flagged:
+        shown = ", ".join(flagged[:3]) + (", ..." if len(flagged) > 3 else "")
+        log.warning("%s: flags of %d added tokens are not followed: %s", source, len(flagged), shown)
 
 
 def _added_in(settings: JsonObject) -> list[AddedToken]:
