@@ -101,7 +101,7 @@ def _short(value: object) -> object:
     if isinstance(value, (bool, int, float)):
         return value
     if hasattr(value, "__len__") and len(value) > 8:
-        return f"array of {len(value)}"
+        return f"{'object' if isinstance(value, dict) else 'array'} of {len(value)}"
     return str(value)
 
 
