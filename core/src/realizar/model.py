@@ -127,8 +127,8 @@ class ModelFile:
     tokenizer: TokenizerSpec | None
     metadata: Mapping[str, object]
     no_config: str = ""
-    no_tokenizer: str = ""
     _close: Callable[[], None] = attrs.field(default=lambda: None, repr=False)
+    no_tokenizer: str = ""
 
     def close(self) -> None:
         """Release the mapping; tensors must not be read afterwards."""

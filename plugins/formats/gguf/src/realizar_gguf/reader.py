@@ -39,7 +39,7 @@ def read_gguf(path: Path) -> ModelFile:
             config = read_config(metadata, [info for shard in shards for info in shard.tensors])
         except Incomplete as reason:
             no_config = str(reason)
-        return ModelFile(path, "gguf", config, tensors, read_tokenizer(metadata), values, no_config, close=close)
+        return ModelFile(path, "gguf", config, tensors, read_tokenizer(metadata), values, no_config, close)
     except BaseException:
         close()
         raise

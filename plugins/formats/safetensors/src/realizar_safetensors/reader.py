@@ -36,9 +36,7 @@ def read_model(path: Path) -> ModelFile:
             config, tensors, no_config = _configured(folder.config, tensors, str(folder.path / "config.json"))
         tokenizer, no_tokenizer = folder.tokenizer()
         metadata: dict[str, object] = {**shards[0].header.metadata, **folder.metadata()}
-        return ModelFile(
-            path, "safetensors", config, tensors, tokenizer, metadata, no_config, no_tokenizer, close=close
-        )
+        return ModelFile(path, "safetensors", config, tensors, tokenizer, metadata, no_config, close, no_tokenizer)
     except BaseException:
         close()
         raise
@@ -48,7 +46,9 @@ def _configured(
     values: dict[str, Any], tensors: dict[str, LazyTensor], source: str
 ) -> tuple[ModelConfig | None, dict[str, LazyTensor], str]:
     """Configuration and tensors as numbers, or the reason why there is none: the file can still be looked into."""
+    quantization = values.get("quantization_config")
+    described = {key: value for key, value in values.items() if key != "quantization_config"}
     try:
-        return read_hf_config(values, source), apply_scales(tensors, values.get("quantization_config"), source), ""
+        return read_hf_config(described, source), apply_scales(tensors, quantization, source), ""
     except ModelError as error:
         return None, tensors, str(error)
