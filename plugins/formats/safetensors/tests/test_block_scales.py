@@ -86,7 +86,7 @@ def test_it_says_what_it_costs(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert "1 FP8 matrices with block scales are computed as F32" in caplog.text
     assert "4.1 MB in memory, 1.0 MB in the file" in caplog.text
     assert "F8_E4M3 with block scales" in model.tensors[NAME].source
-    assert model.tensors[f"{NAME}_scale_inv"].shape == (63, 32)
+    assert list(model.tensors) == [NAME]
 
 
 def test_little_is_in_memory_beside_the_matrix(tmp_path: Path) -> None:

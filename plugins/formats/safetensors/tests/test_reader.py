@@ -198,14 +198,14 @@ class TestDescription:
         TINY["write_tiny_directory"](tmp_path / "model.safetensors", tiny)
         model = read_model(tmp_path)
         assert model.config is not None and model.tokenizer is not None
-        assert model.config.unknown == ("architectures",)
+        assert model.config.hidden_size == 64
         assert model.metadata["format"] == "pt"
         assert model.metadata["config.json"]["hidden_size"] == 64  # type: ignore[index]
         assert model.metadata["generation_config.json"] == {"eos_token_id": [2]}
 
-    def test_an_unknown_family_can_be_looked_into(self, tmp_path: Path) -> None:
+    def test_a_configuration_that_is_not_understood_hides_no_tensor(self, tmp_path: Path) -> None:
         path = write(tmp_path, VALID["scalar"])
-        (tmp_path / "config.json").write_text(json.dumps({"model_type": "abacus"}))
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": ["abacus"]}))
         model = read_model(path)
         assert model.config is None
         assert "abacus" in model.no_config

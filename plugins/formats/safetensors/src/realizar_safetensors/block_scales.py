@@ -27,7 +27,7 @@ F32 = dtype("F32")
 
 
 def apply_scales(tensors: dict[str, LazyTensor], quantization: Any, source: str) -> dict[str, LazyTensor]:
-    """The tensors with every scaled FP8 matrix as F32, computed when it is read.
+    """The tensors with every scaled FP8 matrix as F32, computed when it is read, and without the scales.
 
     quantization: `quantization_config` of config.json, None where it has none.
     Raises ModelError, naming the scheme, for any other quantization, and where weights and scales do not fit together.
@@ -48,7 +48,8 @@ def apply_scales(tensors: dict[str, LazyTensor], quantization: Any, source: str)
         "%.1f MB in the file",
         source, len(found), 4e-6 * in_file, 1e-6 * in_file,
     )  # fmt: skip
-    return tensors | found
+    used = {name + SUFFIX for name in found}
+    return {name: tensor for name, tensor in (tensors | found).items() if name not in used}
 
 
 def _block_size(quantization: Any, source: str) -> tuple[int, int]:
