@@ -18,6 +18,8 @@ ROOT = Path(__file__).parent
 PLUGINS = {path.name: path.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/*")) if path.is_dir()}
 """Word -> folder."""
 EVERYTHING = ["./core[testing]", *(f"./{folder}" for folder in PLUGINS.values()), ".[all]"]
+MUTATED = ["gguf", "safetensors", "huggingface", "sampling", "scheduling"]
+"""Targets of `tests/mutants.py`."""
 
 
 def _pytest(session: nox.Session, words: Iterable[str], *args: str) -> None:
@@ -81,7 +83,7 @@ def extras(session: nox.Session) -> None:
     session.run(
         "pip", "wheel", "-q", "--no-deps", "-w", str(wheelhouse), "./core", *(f"./{f}" for f in PLUGINS.values()), "."
     )
-    session.install("--find-links", str(wheelhouse), "realizar[gguf,bpe,numba]", "pytest")
+    session.install("--find-links", str(wheelhouse), "realizar[gguf,safetensors,bpe,numba]", "pytest")
     session.run("pytest", "tests/test_wheels.py", env={"REALIZAR_WHEELHOUSE": str(wheelhouse)})
     session.run("realizar", "--list-plugins", "--strict")
 
@@ -120,8 +122,8 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def oracles(session: nox.Session) -> None:
-    """Comparisons with torch, transformers, gguf, tokenizers and llama.cpp's vectors."""
-    session.install(*EVERYTHING, "torch==2.13.0", "transformers", "tokenizers", "gguf")
+    """Comparisons with torch, transformers, gguf, safetensors, tokenizers and llama.cpp's vectors."""
+    session.install(*EVERYTHING, "torch==2.13.0", "transformers", "tokenizers", "gguf", "safetensors", "ml_dtypes")
     sources = ROOT / ".nox" / "llama_cpp"
     if not sources.exists():
         session.run(
@@ -134,8 +136,8 @@ def oracles(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("target", ["gguf", "sampling", "scheduling"], ids=["gguf", "sampling", "scheduling"])
+@nox.parametrize("target", MUTATED, ids=MUTATED)
 def mutants(session: nox.Session, target: str) -> None:
     """Plant small bugs in parsers, sampling and scheduling; the tests must notice at least 80 % of them."""
-    session.install("./core[testing]", "./plugins/formats/gguf")
+    session.install("./core[testing]", "./plugins/formats/gguf", "./plugins/formats/safetensors")
     session.run("python", "tests/mutants.py", target, *session.posargs)

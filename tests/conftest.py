@@ -1,4 +1,4 @@
-"""What tests across distributions share: the repository, the real model, tiny models as GGUF files."""
+"""What tests across distributions share: the repository, the real model, tiny models as files."""
 
 from __future__ import annotations
 
@@ -51,6 +51,19 @@ def write_gguf(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         path = folder / f"{len(list(folder.iterdir()))}-{weight_type}.gguf"
         write(path, tiny_model(weight_type, **options))
         return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_directory(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes a tiny model as a Hugging Face directory, options as of `write_gguf`."""
+    write = runpy.run_path(str(ROOT / "plugins/formats/safetensors/tests/tiny_directory.py"))["write_tiny_directory"]
+
+    def make(weight_type: str = "F32", **options: Any) -> Path:
+        folder = tmp_path_factory.mktemp("directory")
+        write(folder / "model.safetensors", tiny_model(weight_type, **options))
+        return folder
 
     return make
 

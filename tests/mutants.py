@@ -24,7 +24,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = {"core/src": ROOT / "core/src", "gguf/src": ROOT / "plugins/formats/gguf/src"}
+PACKAGES = {
+    "core/src": ROOT / "core/src",
+    **{f"{word}/src": ROOT / f"plugins/formats/{word}/src" for word in ("gguf", "safetensors")},
+}
 LIMIT, SEED, WANTED = 120, 0, 0.8
 
 
@@ -39,6 +42,19 @@ class Target(NamedTuple):
 _CORE_TESTS = "core/tests/test_{}.py"
 TARGETS = {
     "gguf": Target("gguf/src", ("realizar_gguf/*.py",), ("plugins/formats/gguf/tests",)),
+    "safetensors": Target(
+        "safetensors/src",
+        ("realizar_safetensors/*.py",),
+        tuple(
+            f"plugins/formats/safetensors/tests/test_{name}.py"
+            for name in ("reader", "writer", "block_scales", "hostile")
+        ),
+    ),
+    "huggingface": Target(
+        "core/src",
+        ("realizar/huggingface/*.py",),
+        tuple(map(_CORE_TESTS.format, ("huggingface_tokenizer", "huggingface_vocabulary", "huggingface_files"))),
+    ),
     "sampling": Target(
         "core/src",
         ("realizar/sampling/*.py",),

@@ -1,4 +1,4 @@
-"""A tiny model as a GGUF file, through our format, tokenizer and backends."""
+"""A tiny model as a GGUF file and as a Hugging Face directory, through our formats, tokenizer and backends."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from realizar import LLM, SamplingParams, load_tokenizer
 from realizar.backend import Bucket
 from realizar.engine import Completion, TokenLogprob
+from realizar.errors import ModelError
 from realizar.testing.models import tiny_model
 from realizar_gguf.plugin import realizar_formats
 
@@ -92,6 +93,36 @@ def test_the_file_holds_the_model(write_gguf):
     for name, tensor in model.tensors.items():
         assert np.array_equal(file.tensors[name].read(), tensor.read()), name
     file.close()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("weight_type", ["F32", "F16", "BF16"])
+def test_a_directory_is_the_same_model(write_gguf, write_directory, weight_type, backend):
+    with LLM(write_gguf(weight_type), backend=backend) as llm:
+        ids = llm.tokenizer.encode(PROMPTS[3])
+        wanted, answer = llm.logits(ids), llm.chat(MESSAGES, GREEDY)
+    with LLM(write_directory(weight_type), backend=backend) as llm:
+        assert llm.tokenizer.encode(PROMPTS[3]) == ids
+        np.testing.assert_array_equal(llm.logits(ids), wanted)
+        assert llm.chat(MESSAGES, GREEDY).token_ids == answer.token_ids
+
+
+def test_a_tokenizer_that_is_not_understood_is_named(write_directory):
+    path = write_directory("F16")
+    (path / "tokenizer.json").write_text('{"model": {"type": "Abacus"}}')
+    with pytest.raises(ModelError, match="'Abacus'"):
+        LLM(path, backend="numpy")
+    with pytest.raises(ModelError, match="'Abacus'"):
+        load_tokenizer(path)
+
+
+@pytest.mark.parametrize("weight_type", ["F8_E4M3", "F8_E5M2", "F64"])
+def test_types_that_only_directories_have(write_directory, weight_type):
+    path = write_directory(weight_type)
+    with LLM(path, backend="numpy") as llm:
+        wanted = llm.logits(list(range(3, 20)))
+    with LLM(path, backend="numba") as llm:
+        np.testing.assert_allclose(llm.logits(list(range(3, 20))), wanted, atol=1e-3)
 
 
 SAMPLED = SamplingParams(temperature=0.9, seed=5, max_tokens=10, logprobs=3)

@@ -17,6 +17,12 @@ EXPECTED = {
         "packed.weight: (4, 64) Q4_1, 160 bytes",
         "float32",
     ],
+    "safetensors_loading": [
+        "metadata: {'format': 'pt', 'note': 'a small file'}",
+        "eight_bits.weight: (4, 64) F8_E4M3, 256 bytes",
+        "2 shards and model.safetensors.index.json",
+        "refused: ",
+    ],
 }
 
 
@@ -41,6 +47,10 @@ def test_all_examples_are_tested():
 
 def test_gguf_loading(run):
     run("gguf_loading")
+
+
+def test_safetensors_loading(run):
+    run("safetensors_loading")
 
 
 @pytest.mark.model

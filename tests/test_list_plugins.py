@@ -17,6 +17,7 @@ OURS = {
     **{("architecture", family.name): "realizar-core" for family in FAMILIES},
     ("backend", "numba"): "realizar-numba",
     ("format", "gguf"): "realizar-gguf",
+    ("format", "safetensors"): "realizar-safetensors",
     ("tokenizer", "bpe"): "realizar-bpe",
 }
 
@@ -51,7 +52,7 @@ def test_all_of_ours_are_listed_and_work(listed):
 
 
 def test_nothing_of_ours_fails_strictly(listed):
-    listed("--strict", REALIZAR_PLUGINS="gguf,bpe,numba")
+    listed("--strict", REALIZAR_PLUGINS="gguf,safetensors,bpe,numba")
 
 
 def test_the_allow_list(listed):

@@ -247,3 +247,56 @@ def test_random_blocks_carry_their_sums() -> None:
 def test_random_blocks_refuses_plain_types() -> None:
     with pytest.raises(FormatError, match="F32 has no blocks"):
         random_blocks(DTYPES["F32"], 1, 32, np.random.default_rng(0))
+
+
+def fp8_value(code: int, exponent_bits: int, bias: int) -> float:
+    """By the definition, in float64: (-1)^s 2^(e - bias) (1 + m), or 2^(1 - bias) m where e is 0."""
+    mantissa_bits = 7 - exponent_bits
+    bits = f"{code:08b}"
+    sign, exponent, mantissa = bits[0], int(bits[1 : 1 + exponent_bits], 2), int(bits[1 + exponent_bits :], 2)
+    fraction = mantissa / 2**mantissa_bits
+    magnitude = 2.0 ** (exponent - bias) * (1 + fraction) if exponent else 2.0 ** (1 - bias) * fraction
+    return -magnitude if sign == "1" else magnitude
+
+
+FP8 = {
+    "F8_E4M3": (4, 7, {0x7F: np.nan, 0xFF: np.nan}),
+    "F8_E5M2": (5, 15, {0x7C: np.inf, 0xFC: -np.inf, **{s | m: np.nan for s in (0, 0x80) for m in (0x7D, 0x7E, 0x7F)}}),
+    "F8_E4M3FNUZ": (4, 8, {0x80: np.nan}),
+    "F8_E5M2FNUZ": (5, 16, {0x80: np.nan}),
+}
+"""Exponent bits, bias, special codes: arXiv:2209.05433, table 1; arXiv:2206.02915."""
+
+
+@pytest.mark.parametrize("name", FP8)
+def test_every_code_of_8_bit_floats(name: str) -> None:
+    exponent_bits, bias, special = FP8[name]
+    expected = [special.get(code, fp8_value(code, exponent_bits, bias)) for code in range(256)]
+    values = dequantize(np.arange(256, dtype=np.uint8), DTYPES[name])
+    np.testing.assert_array_equal(values.astype(np.float64), expected)
+    zeros = [code for code in range(256) if expected[code] == 0]
+    np.testing.assert_array_equal(np.signbit(values[zeros]), [code >= 0x80 for code in zeros])
+
+
+def test_exponents_are_powers_of_two() -> None:
+    values = dequantize(np.arange(256, dtype=np.uint8), DTYPES["F8_E8M0"]).astype(np.float64)
+    np.testing.assert_array_equal(values, [*(2.0 ** (e - 127) for e in range(255)), np.nan])
+
+
+@pytest.mark.parametrize(("name", "largest", "beyond"), [("F8_E4M3", 448, np.nan), ("F8_E5M2", 57344, np.inf)])
+def test_quantizing_to_8_bit_floats(name: str, largest: float, beyond: float) -> None:
+    """Codes come back as they were; between two values the nearer is taken, the even code in the middle."""
+    dtype = DTYPES[name]
+    values = dequantize(np.arange(256, dtype=np.uint8), dtype)
+    finite = np.isfinite(values)
+    np.testing.assert_array_equal(quantize(values, dtype)[finite], np.arange(256)[finite])
+    ladder = values[: np.searchsorted(values[:0x80], largest) + 1]
+    middle = (ladder[1:] + ladder[:-1]) / 2
+    codes = np.arange(len(middle))
+    np.testing.assert_array_equal(quantize(middle, dtype), codes + codes % 2)
+    np.testing.assert_array_equal(quantize(-np.nextafter(middle, np.float32(0)), dtype), 0x80 | codes)
+    np.testing.assert_array_equal(quantize(np.nextafter(middle, np.float32(np.inf)), dtype), codes + 1)
+    halfway = largest + (ladder[-1] - ladder[-2]) / 2
+    outside = np.array([np.nextafter(np.float32(halfway), np.float32(np.inf)), np.inf, 1e30], np.float32)
+    np.testing.assert_array_equal(dequantize(quantize(outside, dtype), dtype), [beyond] * 3)
+    assert np.isnan(dequantize(quantize(np.array([np.nan], np.float32), dtype), dtype)).all()

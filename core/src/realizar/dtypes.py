@@ -1,8 +1,8 @@
 """Logical element types: plain numbers and ggml's quantized blocks.
 
-NumPy has no bfloat16 and no 4-bit blocks, so a tensor's type is a `DType`; its bytes travel as a NumPy
-array of the `storage` type (BF16 as uint16, blocks as uint8).
-Block sizes: ggml `ggml-common.h`, struct definitions `block_*`.
+NumPy has no bfloat16, no 8-bit floats and no 4-bit blocks, so a tensor's type is a `DType`; its bytes travel as a
+NumPy array of the `storage` type (BF16 as uint16, F8 and blocks as uint8).
+Names: ggml's, and those of Safetensors where ggml has none. Block sizes: ggml `ggml-common.h`, structs `block_*`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ class DType:
 _PLAIN = {
     "F64": (8, "<f8"), "F32": (4, "<f4"), "F16": (2, "<f2"), "BF16": (2, "<u2"),
     "I8": (1, "i1"), "I16": (2, "<i2"), "I32": (4, "<i4"), "I64": (8, "<i8"),
+    "U8": (1, "u1"), "U16": (2, "<u2"), "U32": (4, "<u4"), "U64": (8, "<u8"), "BOOL": (1, "u1"),
+    "F8_E4M3": (1, "u1"), "F8_E5M2": (1, "u1"), "F8_E8M0": (1, "u1"),
+    "F8_E4M3FNUZ": (1, "u1"), "F8_E5M2FNUZ": (1, "u1"),
 }  # fmt: skip
 
 _BLOCKS = {
@@ -55,7 +58,7 @@ DTYPES: dict[str, DType] = {
     **{name: DType(name, 1, nbytes, storage) for name, (nbytes, storage) in _PLAIN.items()},
     **{name: DType(name, size, nbytes) for name, (size, nbytes) in _BLOCKS.items()},
 }
-"""Every known type by its ggml name."""
+"""Every known type by its name."""
 
 
 def dtype(name: str) -> DType:

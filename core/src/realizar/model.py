@@ -156,6 +156,8 @@ class TokenizerSpec:
     tokens: piece by id, in the vocabulary's own spelling (byte-level pieces stay in GPT-2's alphabet).
     token_types: one of NORMAL...BYTE per id; merges: "left right" in rank order; scores: per id.
     eos_token_ids: every id that ends generation, the main one first.
+    do_lower_case, strip_accents, tokenize_chinese_chars (spaces around each), max_input_chars_per_word (a longer word
+    is unknown): of wordpiece; the defaults are those of BERT's uncased vocabularies.
     """
 
     model: str
@@ -172,6 +174,10 @@ class TokenizerSpec:
     add_bos_token: bool = False
     add_eos_token: bool = False
     add_space_prefix: bool = False
+    do_lower_case: bool = True
+    strip_accents: bool = True
+    tokenize_chinese_chars: bool = True
+    max_input_chars_per_word: int = 100
     chat_template: str | None = None
     named_chat_templates: Mapping[str, str] = attrs.field(factory=dict)
 
@@ -180,8 +186,8 @@ class TokenizerSpec:
 class ModelFile:
     """An open model file: the header is read, the tensors are not.
 
-    config and tokenizer are None where the file has none (a vocabulary-only file, a tensor dump); no_config then
-    says what is missing.
+    config and tokenizer are None where the file has none (a vocabulary-only file, a tensor dump), or one that is not
+    understood; no_config and no_tokenizer then say what is missing.
     metadata: the file's own keys and values, for `inspect`.
     """
 
@@ -193,6 +199,7 @@ class ModelFile:
     metadata: Mapping[str, object]
     no_config: str = ""
     _close: Callable[[], None] = attrs.field(default=lambda: None, repr=False)
+    no_tokenizer: str = ""
 
     def close(self) -> None:
         """Release the mapping; tensors must not be read afterwards."""

@@ -106,7 +106,8 @@ def _sniff(path: Path, plugins: Host) -> Record:
     best = _best(formats, score, "format")
     if best is None:
         known = ", ".join(record.name for record in formats) or "none"
-        word = {".gguf": "gguf", ".safetensors": "safetensors", ".apr": "apr"}.get(path.suffix)
+        known_words = {".gguf": "gguf", ".safetensors": "safetensors", ".apr": "apr"}
+        word = "safetensors" if path.is_dir() else known_words.get(path.suffix)
         missing = word and word not in {record.name for record in formats}
         hint = f"; install its plugin with: pip install 'realizar[{word}]'" if missing else ""
         raise FormatError(

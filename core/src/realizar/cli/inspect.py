@@ -79,7 +79,7 @@ def _runs(file: ModelFile) -> dict[str, str]:
 
     def tokenizer() -> str:
         if file.tokenizer is None:
-            raise RealizarError("the file has no tokenizer")
+            raise RealizarError(file.no_tokenizer or "the file has no tokenizer")
         return type(build_tokenizer(file.tokenizer)).__name__
 
     steps: dict[str, Callable[[], str]] = {
@@ -101,7 +101,7 @@ def _short(value: object) -> object:
     if isinstance(value, (bool, int, float)):
         return value
     if hasattr(value, "__len__") and len(value) > 8:
-        return f"array of {len(value)}"
+        return f"{'object' if isinstance(value, dict) else 'array'} of {len(value)}"
     return str(value)
 
 

@@ -65,7 +65,7 @@ class LLM:
             model, options, backend=backend, model_format=model_format, progress=progress, tracer=tracer
         )
         if loaded.file.tokenizer is None:
-            raise ModelError(f"{loaded.file.path}: the file has no tokenizer")
+            raise ModelError(f"{loaded.file.path}: {loaded.file.no_tokenizer or 'the file has no tokenizer'}")
         self.config: ModelConfig = loaded.config
         self.load_s = loaded.load_s
         self.backend_name = loaded.backend.name
@@ -184,7 +184,7 @@ def load_tokenizer(model: str | Path, *, progress: Progress = silent) -> Tokeniz
     """The tokenizer of a model file (a vocabulary-only file will do) or of a model's name."""
     file = open_named(model, progress=progress)
     if file.tokenizer is None:
-        raise ModelError(f"{file.path}: the file has no tokenizer")
+        raise ModelError(f"{file.path}: {file.no_tokenizer or 'the file has no tokenizer'}")
     return build_tokenizer(file.tokenizer)
 
 

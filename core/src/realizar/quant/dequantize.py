@@ -8,7 +8,7 @@ import numpy as np
 
 from realizar.dtypes import DType
 from realizar.errors import FormatError
-from realizar.quant import fp4, iq_quants, k_quants, legacy, ternary
+from realizar.quant import fp4, fp8, iq_quants, k_quants, legacy, ternary
 from realizar.quant.layouts import LAYOUTS, Array, Blocks, Float32Array
 
 DEQUANTIZERS: dict[str, Callable[[Blocks], Float32Array]] = {
@@ -47,6 +47,8 @@ def _check_storage(stored: Array, dtype: DType) -> None:
 
 def _dequantize_plain(stored: Array, dtype: DType) -> Float32Array:
     _check_storage(stored, dtype)
+    if dtype.name in fp8.VALUES:
+        return fp8.VALUES[dtype.name][stored]
     if dtype.name != "BF16":
         return stored.astype(np.float32, copy=False)
     bits = stored.astype(np.uint32)  # a bfloat16 is the upper half of a float32

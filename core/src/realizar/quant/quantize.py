@@ -11,14 +11,15 @@ import numpy as np
 
 from realizar.dtypes import DType
 from realizar.errors import FormatError
+from realizar.quant import fp8
 from realizar.quant.layouts import LAYOUTS, Array, Blocks, ByteArray, Float32Array
 
 
 def quantize(values: Float32Array, dtype: DType) -> Array:
     """Float32 [..., elements] as `dtype` is stored: plain types in the same shape, blocks as uint8 [..., row_nbytes].
 
-    Plain types: F32, F16, BF16 (as uint16). Block types: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0.
-    Values beyond float16's range become infinite scales or elements.
+    Plain types: F32, F16, BF16 (as uint16), F8_E4M3, F8_E5M2 (as uint8). Block types: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0.
+    Values beyond a type's range become infinite scales or elements, and NaN in F8_E4M3, which has no infinity.
     Raises FormatError for any other type, for rows that are not whole blocks, and for NaN or infinity in a block type.
     """
     values = np.ascontiguousarray(values, dtype=np.float32).reshape(np.shape(values))
@@ -116,6 +117,8 @@ _PLAIN: dict[str, Callable[[Float32Array], Array]] = {
     "F32": lambda values: values,
     "F16": lambda values: values.astype(np.float16),
     "BF16": _bf16,
+    "F8_E4M3": lambda values: fp8.encode(values, "F8_E4M3"),
+    "F8_E5M2": lambda values: fp8.encode(values, "F8_E5M2"),
 }
 
 _BLOCKS: dict[str, Callable[[Float32Array, Blocks], None]] = {

@@ -100,15 +100,16 @@ class FormatConformance:
                 assert np.array_equal(tensor.to_float32(), model.tensors[name].to_float32())
 
     def test_sniff(self, tmp_path: Path) -> None:
-        """A file of the format scores above 0 and up to 100; garbage, an empty file and a directory score 0."""
-        path, other = self._path(tmp_path), tmp_path / "other.unknown"
+        """A file of the format scores above 0 and up to 100; garbage and what is empty, file or directory, score 0."""
+        path, other, folder = self._path(tmp_path), tmp_path / "other.unknown", tmp_path / "empty"
+        folder.mkdir()
         write_tiny(path, self.write, self.weight_types[0])
         other.write_bytes(bytes(range(1, 256)))
         sniff = self.make_format().sniff
         assert 0 < sniff(path, path.read_bytes()[:SNIFF_NBYTES]) <= 100
         assert sniff(other, other.read_bytes()) == 0
         assert sniff(other, b"") == 0
-        assert sniff(tmp_path, b"") == 0
+        assert sniff(folder, b"") == 0
 
     def test_open_reads_no_tensor(self, tmp_path: Path) -> None:
         """Opening takes `max_open_nbytes` at most, and one tensor's `read` no more than that tensor besides."""

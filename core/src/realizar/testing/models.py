@@ -11,7 +11,7 @@ import numpy as np
 
 from realizar.dtypes import DType, dtype
 from realizar.model import ModelConfig, ModelFile, TokenizerSpec
-from realizar.quant import quantize
+from realizar.quant import fp8, quantize
 from realizar.tensors import Array, LazyTensor
 from realizar.testing.blocks import random_blocks
 from realizar.testing.vocabulary import tiny_tokenizer
@@ -77,7 +77,8 @@ def memory_tensor(name: str, stored: Array, element: DType) -> LazyTensor:
 def random_weights(shape: tuple[int, ...], element: DType, rng: np.random.Generator) -> Array:
     """Stored random weights of any type, as `LazyTensor.read` gives them, all finite.
 
-    Types with a quantizer are normal with variance 1 / shape[-1]; integers are -8 to 8; blocks are `random_blocks`.
+    Types with a quantizer are normal with variance 1 / shape[-1]; 8-bit floats are any codes up to 1/8 in magnitude;
+    integers are -8 to 8, unsigned ones and truth values 0 or 1; blocks are `random_blocks`.
     """
     if element.name in _QUANTIZABLE:
         return quantize((rng.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32), element)
@@ -87,7 +88,10 @@ def random_weights(shape: tuple[int, ...], element: DType, rng: np.random.Genera
     if element.name == "F64":
         values: Array = rng.standard_normal(shape) / np.sqrt(shape[-1])
         return values
-    return rng.integers(-8, 9, shape).astype(element.storage)
+    if element.name in fp8.VALUES:
+        return rng.choice(np.flatnonzero(np.abs(fp8.VALUES[element.name]) <= 1 / 8), shape).astype(np.uint8)
+    low, high = (0, 1) if np.dtype(element.storage).kind == "u" else (-8, 8)
+    return rng.integers(low, high + 1, shape).astype(element.storage)
 
 
 def _random_tensor(name: str, shape: tuple[int, ...], element: DType, rng: np.random.Generator) -> LazyTensor:

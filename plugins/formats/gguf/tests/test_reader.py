@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import runpy
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import pytest
 from realizar.dtypes import dtype
 from realizar.errors import FormatError
 from realizar.formats import Format
+from realizar.mapped_file import MappedFile
 from realizar_gguf import plugin
-from realizar_gguf.mapped_file import MappedFile
 from realizar_gguf.names import canonical_name
 from realizar_gguf.reader import read_gguf
 
@@ -83,23 +82,6 @@ def test_tensors_are_read_only_views_of_the_file(tmp_path: Path) -> None:
     assert not b.read().flags.owndata
 
 
-def test_released_pages_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pages of the range, whole ones, are dropped; arrays that were read stay valid."""
-    numbers = np.arange(5000, dtype="<f4")
-    file = MappedFile(write(tmp_path, numbers.tobytes()))
-    view = np.frombuffer(file.view, "<f4")
-    page = mmap.PAGESIZE
-    advice = RecordingMap(file._map)
-    monkeypatch.setattr(file, "_map", advice)
-    file.release(page + 8, page - 8)
-    file.release(0, 20000)
-    assert advice.ranges == [(page, page), (0, 20000)]
-    np.testing.assert_array_equal(view, numbers)
-    file.close()
-    file.release(0, 20000)
-    assert len(advice.ranges) == 2
-
-
 def test_tensors_release_their_own_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     released: list[tuple[int, int]] = []
     monkeypatch.setattr(MappedFile, "release", lambda self, offset, nbytes: released.append((offset, nbytes)))
@@ -110,22 +92,6 @@ def test_tensors_release_their_own_bytes(tmp_path: Path, monkeypatch: pytest.Mon
     tensors["a"].release()
     end = path.stat().st_size
     assert released == [(end - 68, 68), (end - 68 - 96, 96)]
-
-
-class RecordingMap:
-    """A mapping that notes which ranges are given back."""
-
-    def __init__(self, mapping: mmap.mmap) -> None:
-        self._mapping = mapping
-        self.ranges: list[tuple[int, int]] = []
-
-    def madvise(self, advice: int, start: int, nbytes: int) -> None:
-        assert advice == mmap.MADV_DONTNEED
-        self._mapping.madvise(advice, start, nbytes)
-        self.ranges.append((start, nbytes))
-
-    def close(self) -> None:
-        self._mapping.close()
 
 
 def test_bfloat16_scalar_and_one_dimensional_blocks(tmp_path: Path) -> None:

@@ -50,8 +50,10 @@ def test_tensors_round_trip(version: int, byteorder: str, alignment: int, tmp_pa
     assert all(info.offset % alignment == 0 for info in open_shard(path).tensors)
 
 
-def test_every_known_type_can_be_written() -> None:
-    assert set(NUMBERS) == set(DTYPES)
+def test_every_type_of_ggml_can_be_written() -> None:
+    """All but those that only Safetensors has."""
+    others = {"BOOL", "U8", "U16", "U32", "U64"} | {name for name in DTYPES if name.startswith("F8_")}
+    assert set(NUMBERS) == set(DTYPES) - others
 
 
 def test_big_endian_bytes_are_where_the_block_layouts_put_them(tmp_path: Path) -> None:

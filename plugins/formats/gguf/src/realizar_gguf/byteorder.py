@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from realizar.dtypes import DTYPES, DType
 from realizar.tensors import Array
+from realizar_gguf.ggml_types import NUMBERS
 
 BLOCK_HALVES: dict[str, tuple[int, ...]] = {
     "Q1_0": (0,), "Q4_0": (0,), "Q8_0": (0,), "Q4_K": (0, 2), "Q6_K": (208,), "TQ2_0": (64,),
@@ -16,7 +17,7 @@ BLOCK_HALVES: dict[str, tuple[int, ...]] = {
 }  # fmt: skip
 """Where the 16-bit fields of a block lie; everything else in these blocks is single bytes."""
 
-SWAPPABLE = frozenset(BLOCK_HALVES) | {name for name, dtype in DTYPES.items() if not dtype.is_quantized}
+SWAPPABLE = frozenset(BLOCK_HALVES) | {name for name in NUMBERS if not DTYPES[name].is_quantized}
 
 
 def swap_bytes(stored: Array, dtype: DType) -> Array:

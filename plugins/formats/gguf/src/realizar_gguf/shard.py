@@ -7,10 +7,10 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from realizar.mapped_file import MappedFile
 from realizar.tensors import Array
 from realizar_gguf.byteorder import swap_bytes
-from realizar_gguf.header import Header, read_header
-from realizar_gguf.mapped_file import MappedFile
+from realizar_gguf.header import MAGIC, Header, read_header
 from realizar_gguf.metadata import Metadata, read_metadata
 from realizar_gguf.tensor_index import TensorInfo, alignment_of, read_tensor_index
 
@@ -39,7 +39,7 @@ class Shard:
 
 def open_shard(path: Path) -> Shard:
     """Map `path` and parse everything in front of its tensor data; raises FormatError and leaves nothing open."""
-    file = MappedFile(path)
+    file = MappedFile(path, f"{MAGIC!r}")
     try:
         header, cursor = read_header(file.view, path.name)
         metadata = read_metadata(cursor, header.num_keys)

@@ -12,17 +12,20 @@ from realizar.errors import FormatError
 
 
 class MappedFile:
-    """The bytes of `path`; raises FormatError if it is no readable, non-empty regular file."""
+    """The bytes of `path`; raises FormatError if it is no readable, non-empty regular file.
 
-    def __init__(self, path: Path) -> None:
+    expected: what the file should begin with, for the message about one that has nothing.
+    """
+
+    def __init__(self, path: Path, expected: str) -> None:
         self.path = path
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # asked first: opening a pipe would wait for a writer
-                raise FormatError(f"{path}: offset 0: found no regular file, expected a GGUF file")
+                raise FormatError(f"{path}: offset 0: found no regular file, expected one that begins with {expected}")
             with open(path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 if size == 0:
-                    raise FormatError(f"{path}: offset 0: found an empty file, expected b'GGUF'")
+                    raise FormatError(f"{path}: offset 0: found an empty file, expected {expected}")
                 self._map = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise FormatError(f"{path}: cannot be opened: {error}") from error

@@ -1,0 +1,200 @@
+"""Vocabularies without byte-level tokenizer.json, and chat templates wherever they are."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from realizar.errors import FormatError, TokenizerError
+from realizar.huggingface.tokenizer import read_tokenizer
+from realizar.model import CONTROL, NORMAL, USER_DEFINED
+
+LOADED = runpy.run_path(str(Path(__file__).with_name("huggingface_folder.py")))
+template = LOADED["template"]
+Folder = Any
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return LOADED["Folder"](tmp_path)
+
+
+class TestOlderFiles:
+    """vocab.json with merges.txt; tokenizer.model."""
+
+    @pytest.fixture
+    def older(self, folder: Folder) -> Folder:
+        (folder.path / "tokenizer.json").unlink()
+        folder.json("vocab.json", {"a": 0, "b": 1, "ab": 2})
+        folder.text("merges.txt", "#version: 0.2\na b\n")
+        folder.json("tokenizer_config.json", {"tokenizer_class": "GPT2Tokenizer", "bos_token": "a"})
+        return folder
+
+    def test_vocab_json(self, older: Folder) -> None:
+        spec = older.read()
+        assert (spec.model, spec.pre, spec.merges, spec.add_bos_token) == ("bpe", "gpt-2", ["a b"], False)
+        assert list(spec.tokens) == ["a", "b", "ab"]
+
+    def test_added_tokens_and_flags_of_the_settings(self, older: Folder) -> None:
+        older.json(
+            "tokenizer_config.json",
+            {
+                "tokenizer_class": "Qwen2TokenizerFast", "add_bos_token": True, "bos_token": "<s>",
+                "added_tokens_decoder": {"3": {"content": "<s>", "special": True}, "4": {"content": "<t>"}},
+            },
+        )  # fmt: skip
+        spec = older.read()
+        assert (spec.pre, spec.add_bos_token, spec.bos_token_id) == ("qwen2", True, 3)
+        assert spec.token_types == [NORMAL] * 3 + [CONTROL, USER_DEFINED]
+
+    @pytest.mark.parametrize(
+        ("values", "error", "words"),
+        [
+            ({}, TokenizerError, "tokenizer_class None"),
+            ({"tokenizer_class": "AbacusTokenizer"}, TokenizerError, "'AbacusTokenizer'.*known: GPT2Tokenizer"),
+            ({"tokenizer_class": "GPT2Tokenizer", "added_tokens_decoder": {"x": {}}}, FormatError, "found key 'x'"),
+            ({"tokenizer_class": "GPT2Tokenizer", "added_tokens_decoder": {"3": 1}}, FormatError, "expected an object"),
+        ],
+    )
+    def test_refusals(self, values: dict[str, Any], error: type[Exception], words: str, older: Folder) -> None:
+        older.json("tokenizer_config.json", values)
+        with pytest.raises(error, match=words):
+            older.read()
+
+    def test_missing_merges(self, older: Folder) -> None:
+        (older.path / "merges.txt").unlink()
+        with pytest.raises(FormatError, match=r"merges\.txt: cannot be opened"):
+            older.read()
+
+    def test_sentencepiece_comes_before_what_was_made_from_it(self, folder: Folder) -> None:
+        (folder.path / "tokenizer.model").touch()
+        assert folder.read().model == "bpe"
+        folder.change({"byte_fallback": True})
+        with pytest.raises(TokenizerError, match=r"tokenizer\.model: SentencePiece models are not read yet"):
+            folder.read()
+
+    def test_nothing_at_all(self, tmp_path: Path) -> None:
+        assert read_tokenizer(tmp_path, {}, {}) is None
+
+
+class TestWordPiece:
+    """tokenizer.json or vocab.txt of BERT."""
+
+    NORMALIZER: dict[str, Any] = {
+        "type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+        "lowercase": True,
+    }  # fmt: skip
+
+    def write(self, folder: Folder, model: dict[str, Any] | None = None, **changes: Any) -> None:
+        plain = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##"}
+        special = [{"id": i, "content": f"[{t}]", "special": True} for i, t in enumerate(("CLS", "SEP", "UNK"))]
+        values = {
+            "normalizer": self.NORMALIZER, "pre_tokenizer": {"type": "BertPreTokenizer"},
+            "added_tokens": special,
+            "post_processor": template("0", "A", "1"),
+            "model": plain | {"vocab": {"[CLS]": 0, "[SEP]": 1, "[UNK]": 2, "a": 3, "##b": 4}} | (model or {}),
+        }  # fmt: skip
+        folder.json("tokenizer.json", values | changes)
+        folder.json("tokenizer_config.json", {"unk_token": "[UNK]"})
+
+    def test_tokenizer_json(self, folder: Folder) -> None:
+        self.write(folder, {"max_input_chars_per_word": 50})
+        spec = folder.read()
+        assert (spec.model, list(spec.tokens)) == ("wordpiece", ["[CLS]", "[SEP]", "[UNK]", "a", "##b"])
+        assert (spec.bos_token_id, spec.eos_token_ids, spec.unk_token_id) == (0, (1,), 2)
+        assert spec.add_bos_token and spec.add_eos_token
+        assert (spec.do_lower_case, spec.strip_accents, spec.tokenize_chinese_chars) == (True, True, True)
+        assert spec.max_input_chars_per_word == 50
+
+    @pytest.mark.parametrize(
+        ("changes", "flags"),
+        [
+            ({"lowercase": False}, (False, False, True)),
+            ({"lowercase": False, "strip_accents": True}, (False, True, True)),
+            ({"strip_accents": False, "handle_chinese_chars": False}, (True, False, False)),
+        ],
+    )
+    def test_normalizers(self, changes: dict[str, Any], flags: tuple[bool, ...], folder: Folder) -> None:
+        self.write(folder, normalizer=self.NORMALIZER | changes)
+        spec = folder.read()
+        assert (spec.do_lower_case, spec.strip_accents, spec.tokenize_chinese_chars) == flags
+        assert spec.max_input_chars_per_word == 100
+
+    @pytest.mark.parametrize(
+        ("model", "changes", "words"),
+        [
+            ({}, {"normalizer": None}, "expected BertNormalizer"),
+            ({}, {"pre_tokenizer": {"type": "Whitespace"}}, "'Whitespace'"),
+            ({}, {"normalizer": NORMALIZER | {"clean_text": False}}, "clean_text false"),
+            ({"continuing_subword_prefix": "@@"}, {}, "'@@'"),
+        ],
+    )
+    def test_refusals(self, model: dict[str, Any], changes: dict[str, Any], words: str, folder: Folder) -> None:
+        self.write(folder, model, **changes)
+        with pytest.raises(TokenizerError, match=words):
+            folder.read()
+
+    def test_vocab_txt(self, folder: Folder) -> None:
+        (folder.path / "tokenizer.json").unlink()
+        folder.text("vocab.txt", "[PAD]\n[CLS]\n[SEP]\na\n##b\n")
+        names = {f"{role}_token": f"[{role.upper()}]" for role in ("cls", "sep", "unk", "pad")}
+        folder.json("tokenizer_config.json", names | {"do_lower_case": False})
+        spec = folder.read()
+        assert (spec.model, list(spec.tokens)) == ("wordpiece", ["[PAD]", "[CLS]", "[SEP]", "a", "##b"])
+        assert spec.token_types == [CONTROL] * 3 + [NORMAL] * 2
+        assert (spec.bos_token_id, spec.eos_token_ids, spec.unk_token_id, spec.pad_token_id) == (1, (2,), None, 0)
+        assert spec.add_bos_token and spec.add_eos_token and not spec.do_lower_case and not spec.strip_accents
+
+    def test_vocab_txt_with_a_token_twice(self, folder: Folder) -> None:
+        (folder.path / "tokenizer.json").unlink()
+        folder.text("vocab.txt", "a\na\n")
+        with pytest.raises(FormatError, match="each token once"):
+            folder.read()
+
+
+class TestChatTemplates:
+    """Wherever they are."""
+
+    @pytest.mark.parametrize(
+        ("files", "default", "named"),
+        [
+            ({}, None, {}),
+            ({"tokenizer_config.json": '{"chat_template": "x"}'}, "x", {}),
+            ({"tokenizer_config.json": '{"chat_template": null}'}, None, {}),
+            (
+                {
+                    "tokenizer_config.json": '{"chat_template": [{"name": "default", "template": "x"}, '
+                    '{"name": "tool_use", "template": "y"}]}'
+                },
+                "x",
+                {"tool_use": "y"},
+            ),
+            ({"chat_template.json": '{"chat_template": "z"}'}, "z", {}),
+            ({"tokenizer_config.json": '{"chat_template": "x"}', "chat_template.jinja": "é\n"}, "é\n", {}),
+            ({"additional_chat_templates/rag.jinja": "r", "chat_template.jinja": "d"}, "d", {"rag": "r"}),
+        ],
+    )
+    def test_found(self, files: dict[str, str], default: str | None, named: dict[str, str], folder: Folder) -> None:
+        for name, text in files.items():
+            folder.text(name, text)
+        spec = folder.read()
+        assert (spec.chat_template, dict(spec.named_chat_templates)) == (default, named)
+
+    @pytest.mark.parametrize(
+        ("files", "words"),
+        [
+            ({"tokenizer_config.json": '{"chat_template": 7}'}, "expected an array"),
+            ({"tokenizer_config.json": '{"chat_template": [{"name": "x"}]}'}, "found no template"),
+            ({"chat_template.json": "{}"}, "found no chat_template"),
+            ({"chat_template.jinja": "x" * ((1 << 20) + 1)}, "expected at most 1048576"),
+            ({f"additional_chat_templates/{i}.jinja": "" for i in range(65)}, "found 65 chat templates"),
+        ],
+    )
+    def test_refusals(self, files: dict[str, str], words: str, folder: Folder) -> None:
+        for name, text in files.items():
+            folder.text(name, text)
+        with pytest.raises(FormatError, match=words):
+            folder.read()

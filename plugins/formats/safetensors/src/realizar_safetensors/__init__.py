@@ -1,0 +1,1 @@
+"""Safetensors for realizar: `reader.read_model` opens files and directories, `writer.write_safetensors` makes files."""
