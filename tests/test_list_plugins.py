@@ -16,6 +16,7 @@ OURS = {
     ("backend", "numba"): "realizar-numba",
     ("format", "gguf"): "realizar-gguf",
     ("tokenizer", "bpe"): "realizar-bpe",
+    ("tokenizer", "sentencepiece"): "realizar-sentencepiece",
 }
 
 
@@ -49,7 +50,7 @@ def test_all_of_ours_are_listed_and_work(listed):
 
 
 def test_nothing_of_ours_fails_strictly(listed):
-    listed("--strict", REALIZAR_PLUGINS="gguf,bpe,numba")
+    listed("--strict", REALIZAR_PLUGINS="gguf,bpe,sentencepiece,numba")
 
 
 def test_the_allow_list(listed):

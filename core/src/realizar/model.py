@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import cattrs
@@ -85,6 +85,15 @@ class TokenizerSpec:
     tokens: piece by id, in the vocabulary's own spelling (byte-level pieces stay in GPT-2's alphabet).
     token_types: one of NORMAL...BYTE per id; merges: "left right" in rank order; scores: per id.
     eos_token_ids: every id that ends generation, the main one first.
+
+    Of "spm" and "unigram" only:
+    add_space_prefix: a text begins with a space; with prepend_scheme "always" also what follows an added token
+    (llama.cpp, Hugging Face's `legacy`), with "first" nothing else (SentencePiece).
+    split_user_defined: user-defined tokens part a text before it is normalized (llama.cpp, Hugging Face); otherwise
+    they are found in the normalized text (SentencePiece).
+    remove_extra_whitespaces: runs of spaces become one, those at either end none.
+    treat_whitespace_as_suffix: the space of add_space_prefix ends the text instead.
+    precompiled_charsmap: SentencePiece's normalization rules, a double-array trie and its replacements.
     """
 
     model: str
@@ -101,6 +110,11 @@ class TokenizerSpec:
     add_bos_token: bool = False
     add_eos_token: bool = False
     add_space_prefix: bool = False
+    prepend_scheme: Literal["always", "first"] = "always"
+    split_user_defined: bool = True
+    remove_extra_whitespaces: bool = False
+    treat_whitespace_as_suffix: bool = False
+    precompiled_charsmap: bytes | None = attrs.field(default=None, repr=False)
     chat_template: str | None = None
     named_chat_templates: Mapping[str, str] = attrs.field(factory=dict)
 

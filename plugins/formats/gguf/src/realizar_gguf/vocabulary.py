@@ -13,6 +13,7 @@ What a file leaves out is filled in as llama.cpp does, by kind of vocabulary:
 from __future__ import annotations
 
 import attrs
+import numpy as np
 
 from realizar.errors import FormatError
 from realizar.model import TokenizerSpec
@@ -73,6 +74,8 @@ def read_tokenizer(metadata: Metadata) -> TokenizerSpec | None:
         add_bos_token=_flag(metadata, "add_bos_token", defaults.add_bos),
         add_eos_token=_flag(metadata, "add_eos_token", defaults.add_eos),
         add_space_prefix=_flag(metadata, "add_space_prefix", defaults.add_space_prefix),
+        remove_extra_whitespaces=_flag(metadata, "remove_extra_whitespaces", False),
+        precompiled_charsmap=_charsmap(metadata),
         chat_template=metadata.string("tokenizer.chat_template"),
         named_chat_templates=_named_templates(metadata),
     )
@@ -99,6 +102,16 @@ class _SpecialIds:
 def _flag(metadata: Metadata, name: str, default: bool) -> bool:
     value = metadata.boolean(f"tokenizer.ggml.{name}")
     return default if value is None else value
+
+
+def _charsmap(metadata: Metadata) -> bytes | None:
+    """The bytes under tokenizer.ggml.precompiled_charsmap; converters write them as UINT8 or INT8."""
+    key = "tokenizer.ggml.precompiled_charsmap"
+    if key not in metadata:
+        return None
+    if metadata.entries[key].type is ValueType.INT8:
+        return np.array(list(metadata.array(key, ValueType.INT8) or ()), np.int8).tobytes()
+    return bytes(metadata.array(key, ValueType.UINT8) or ())  # type: ignore[arg-type]
 
 
 def _per_token(metadata: Metadata, key: str, type_: ValueType, num_tokens: int) -> LazyArray[object] | None:

@@ -1,0 +1,108 @@
+"""Text to ids and back with a SentencePiece vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
+from itertools import groupby
+
+from realizar.added_tokens import AddedTokens
+from realizar.errors import TokenizerError
+from realizar.model import TokenizerSpec
+from realizar.tokenizers import StreamDecoder, Tokenizer
+from realizar_sentencepiece.merges import merge, ranks_by_score
+from realizar_sentencepiece.normalizer import Normalizer
+from realizar_sentencepiece.stream import SentencePieceStreamDecoder, Spelling
+from realizar_sentencepiece.vocabulary import Vocabulary
+from realizar_sentencepiece.words import word_pattern
+
+CACHED_WORDS = 1 << 16
+CACHED_WORD_LENGTH = 64
+"""Characters; longer words repeat too seldom to be worth their room."""
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """Added tokens, then normalization, then words, then segmentation. Safe to share between threads."""
+
+    def __init__(self, spec: TokenizerSpec) -> None:
+        self.spec = spec
+        self._vocabulary = vocabulary = Vocabulary(spec)
+        user_defined = {vocabulary.tokens[i]: i for i in vocabulary.user_defined.values()}
+        always = user_defined if spec.split_user_defined else {}
+        self._added = AddedTokens(always, spec.source)
+        self._added_or_special = AddedTokens(always | vocabulary.special, spec.source)
+        self._normalizer = Normalizer(spec)
+        self._ids = {piece: i for piece, i in vocabulary.ids.items() if piece not in vocabulary.user_defined}
+        self._frozen = AddedTokens(vocabulary.user_defined, spec.source)
+        self._segment = partial(merge, ranks=ranks_by_score(vocabulary.scores), unused=vocabulary.unused)
+        self._words = word_pattern(self._ids, suffix=spec.treat_whitespace_as_suffix)
+        self._cached_word_ids = lru_cache(CACHED_WORDS)(self._word_ids)
+
+    def encode(self, text: str, *, add_special_tokens: bool = True, parse_special: bool = False) -> list[int]:
+        """The ids of `text`; linear in its length but for a logarithm in its longest word.
+
+        add_special_tokens: add BOS/EOS as the file's own flags say.
+        parse_special: text that spells a control token becomes that token; otherwise it is plain text.
+        Raises TokenizerError if the vocabulary can spell neither a character nor its bytes and has no unknown token,
+        or the text has a lone surrogate.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise TokenizerError(
+                f"the text has a lone surrogate, U+{ord(text[error.start]):04X}, at character {error.start}; it is no "
+                f"Unicode text: decode it from its bytes with errors='replace' first"
+            ) from error
+        ids = [i for part in self._split(text, parse_special) for i in part]
+        if add_special_tokens:
+            return [*self._vocabulary.bos_ids, *ids, *self._vocabulary.eos_ids]
+        return ids
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """The text of `ids`, without the space that encoding put before it; a broken byte becomes U+FFFD.
+
+        Raises TokenizerError for an id outside the vocabulary.
+        """
+        return self._spelling(skip_special_tokens).text(ids)
+
+    def stream(self, *, skip_special_tokens: bool = True) -> StreamDecoder:
+        """A decoder whose pushed pieces concatenate to `decode` of all ids."""
+        return SentencePieceStreamDecoder(self._spelling(skip_special_tokens))
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that a token stands for inside a text; a control token's are its spelling in UTF-8."""
+        return self._vocabulary.piece_bytes(token_id)
+
+    def _spelling(self, skip_special_tokens: bool) -> Spelling:
+        strips_all = self.spec.remove_extra_whitespaces
+        return Spelling(self._vocabulary, skip_special_tokens, strips_all or self.spec.add_space_prefix, strips_all)
+
+    def _split(self, text: str, parse_special: bool) -> Iterator[Sequence[int]]:
+        added = self._added_or_special if parse_special else self._added
+        prefix = True
+        for part in added.split(text):
+            if isinstance(part, int):
+                yield (part,)
+            else:
+                yield self._part_ids(self._normalizer(part, prefix=prefix))
+            prefix = self.spec.prepend_scheme == "always"
+
+    def _part_ids(self, normalized: str) -> Sequence[int]:
+        ids: list[int] = []
+        for part in self._frozen.split(normalized):
+            if isinstance(part, int):
+                ids.append(part)
+                continue
+            for word in self._words.findall(part):
+                ids += self._cached_word_ids(word) if len(word) <= CACHED_WORD_LENGTH else self._word_ids(word)
+        unk_id = self._vocabulary.unk_id
+        if self._vocabulary.byte_ids or unk_id not in ids:
+            return ids
+        return [i for key, run in groupby(ids) for i in ([key] if key == unk_id else run)]
+
+    def _word_ids(self, word: str) -> Sequence[int]:
+        ids: list[int] = []
+        for piece in self._segment(word):
+            known = self._ids.get(piece)
+            ids += self._vocabulary.unknown_ids(piece) if known is None else (known,)
+        return tuple(ids)
