@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
-from itertools import groupby
+from itertools import chain, groupby
 
 from realizar.added_tokens import AddedTokens
 from realizar.errors import TokenizerError
 from realizar.model import TokenizerSpec
 from realizar.tokenizers import StreamDecoder, Tokenizer
-from realizar_sentencepiece.merges import merge, ranks_by_score
+from realizar_sentencepiece.models import MODELS, Model
 from realizar_sentencepiece.normalizer import Normalizer
 from realizar_sentencepiece.stream import SentencePieceStreamDecoder, Spelling
 from realizar_sentencepiece.vocabulary import Vocabulary
-from realizar_sentencepiece.words import word_pattern
+from realizar_sentencepiece.words import WordCutter
 
-CACHED_WORDS = 1 << 16
+CACHED_WORDS = 1 << 17
 CACHED_WORD_LENGTH = 64
 """Characters; longer words repeat too seldom to be worth their room."""
 
@@ -31,12 +30,10 @@ class SentencePieceTokenizer(Tokenizer):
         always = user_defined if spec.split_user_defined else {}
         self._added = AddedTokens(always, spec.source)
         self._added_or_special = AddedTokens(always | vocabulary.special, spec.source)
-        self._normalizer = Normalizer(spec)
-        self._ids = {piece: i for piece, i in vocabulary.ids.items() if piece not in vocabulary.user_defined}
-        self._frozen = AddedTokens(vocabulary.user_defined, spec.source)
-        self._segment = partial(merge, ranks=ranks_by_score(vocabulary.scores), unused=vocabulary.unused)
-        self._words = word_pattern(self._ids, suffix=spec.treat_whitespace_as_suffix)
-        self._cached_word_ids = lru_cache(CACHED_WORDS)(self._word_ids)
+        self._normalizer = Normalizer(spec, {} if spec.split_user_defined else user_defined)
+        self._model = MODELS[spec.model](vocabulary)
+        self._words = WordCutter(self._model.ids)
+        self._word_ids = _WordIds(self._model, vocabulary)
 
     def encode(self, text: str, *, add_special_tokens: bool = True, parse_special: bool = False) -> list[int]:
         """The ids of `text`; linear in its length but for a logarithm in its longest word.
@@ -89,20 +86,32 @@ class SentencePieceTokenizer(Tokenizer):
 
     def _part_ids(self, normalized: str) -> Sequence[int]:
         ids: list[int] = []
-        for part in self._frozen.split(normalized):
+        for part in self._model.whole.split(normalized):
             if isinstance(part, int):
                 ids.append(part)
-                continue
-            for word in self._words.findall(part):
-                ids += self._cached_word_ids(word) if len(word) <= CACHED_WORD_LENGTH else self._word_ids(word)
+            else:
+                ids += chain.from_iterable(map(self._word_ids.__getitem__, self._words(part)))
         unk_id = self._vocabulary.unk_id
         if self._vocabulary.byte_ids or unk_id not in ids:
             return ids
-        return [i for key, run in groupby(ids) for i in ([key] if key == unk_id else run)]
+        return [i for token_id, run in groupby(ids) for i in ([token_id] if token_id == unk_id else run)]
 
-    def _word_ids(self, word: str) -> Sequence[int]:
+
+class _WordIds(dict[str, Sequence[int]]):
+    """The ids of each word, worked out when first asked for; words too long to come again are not kept."""
+
+    def __init__(self, model: Model, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self._model = model
+        self._vocabulary = vocabulary
+
+    def __missing__(self, word: str) -> Sequence[int]:
         ids: list[int] = []
-        for piece in self._segment(word):
-            known = self._ids.get(piece)
+        for piece in self._model.segment(word):
+            known = self._model.ids.get(piece)
             ids += self._vocabulary.unknown_ids(piece) if known is None else (known,)
-        return tuple(ids)
+        if len(word) <= CACHED_WORD_LENGTH:
+            if len(self) >= CACHED_WORDS:
+                self.clear()
+            self[word] = ids
+        return ids
