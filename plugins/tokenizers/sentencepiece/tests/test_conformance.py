@@ -34,3 +34,26 @@ class TestBpeWithAddedSpace(TestBpe):
 
     reversible = False
     changes = {"model": "spm", "add_eos_token": True}
+
+
+class TestUnigram(TestBpe):
+    """Unigram over the same pieces."""
+
+    changes = {"model": "unigram", "add_space_prefix": False}
+
+
+class TestUnigramThinned(TestBpe):
+    """Unigram with an added space and none to spare, as T5 and XLM-R have it."""
+
+    reversible = False
+    changes = {"model": "unigram", "remove_extra_whitespaces": True, "add_eos_token": True, "add_bos_token": False}
+
+
+class TestWithoutBytes(TestBpe):
+    """What the vocabulary lacks is unknown."""
+
+    reversible = False
+
+    @pytest.fixture(autouse=True)
+    def vocabulary(self, without_bytes: TokenizerSpec) -> None:
+        self.small = without_bytes

@@ -113,14 +113,23 @@ def test_decoding_undoes_encoding(small: TokenizerSpec, text: str, prefix: bool)
 
 
 def test_long_words_are_not_kept(tokenizer: SentencePieceTokenizer) -> None:
-    before = tokenizer._cached_word_ids.cache_info().currsize
-    word = "towerlow" * CACHED_WORD_LENGTH
+    word = "lowerlower" * CACHED_WORD_LENGTH
     assert tokenizer.decode(tokenizer.encode(word)) == word
-    assert tokenizer._cached_word_ids.cache_info().currsize == before
+    assert max(map(len, tokenizer._word_ids)) <= CACHED_WORD_LENGTH
 
 
-@pytest.mark.parametrize("char", ["e", " ", "日"])
-def test_a_long_run_is_near_linear(tokenizer: SentencePieceTokenizer, char: str) -> None:
+def test_the_memory_of_words_is_bounded(tokenizer: SentencePieceTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realizar_sentencepiece.tokenizer.CACHED_WORDS", 3)
+    fresh = SentencePieceTokenizer(tokenizer.spec)
+    for text in ("a b the low", "lower he th", "日本 ow"):
+        assert fresh.encode(text) == tokenizer.encode(text)
+        assert len(fresh._word_ids) <= 3
+
+
+@pytest.mark.parametrize("model", ["spm", "unigram"])
+@pytest.mark.parametrize("char", ["e", " ", "日", "lo"])
+def test_a_long_run_is_near_linear(small: TokenizerSpec, model: str, char: str) -> None:
+    tokenizer = SentencePieceTokenizer(attrs.evolve(small, model=model))
     start = time.process_time()
     ids = tokenizer.encode(char * 200_000, add_special_tokens=False)
     assert time.process_time() - start < 20

@@ -1,36 +1,36 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
-from realizar_sentencepiece.words import SPACE, word_pattern
+from realizar_sentencepiece.words import SPACE, WordCutter
 
 
-def cuts(pieces: list[str], text: str, suffix: bool = False) -> list[str]:
-    return word_pattern([piece.replace("_", SPACE) for piece in pieces], suffix=suffix).findall(text)
+def cuts(pieces: list[str], text: str) -> list[str]:
+    return [
+        word.replace(SPACE, "_") for word in WordCutter(p.replace("_", SPACE) for p in pieces)(text.replace("_", SPACE))
+    ]
 
 
-def test_words_keep_the_spaces_before_them() -> None:
-    assert cuts(["_a", "a", "__"], "▁a▁▁b▁") == ["▁a", "▁▁b", "▁"]
+def test_cuts_where_no_piece_has_both_neighbours() -> None:
+    assert cuts(["_a", "a", "__", "abc"], "_a__abc_bca") == ["_a", "__abc", "_", "bc", "a"]
+    assert cuts(["a_", "__"], "_a__b_c") == ["_", "a__", "b", "_", "c"]
+    assert cuts([">_<"], "_a>_<b") == ["_", "a", ">_<", "b"]
 
 
-def test_words_keep_the_spaces_behind_them_in_suffix_mode() -> None:
-    assert cuts(["a_", "a", "__"], "▁a▁▁b▁c", suffix=True) == ["▁", "a▁▁", "b▁", "c"]
+@pytest.mark.parametrize("pieces", [[], ["a"], ["a", "b"]])
+def test_without_longer_pieces_every_character_is_a_word(pieces: list[str]) -> None:
+    assert cuts(pieces, "ab_") == ["a", "b", "_"]
+    assert cuts(pieces, "") == []
 
 
-def test_no_cut_where_a_piece_reaches_over() -> None:
-    assert cuts([">_<"], "▁a>▁<b▁c") == ["▁a>▁<b", "▁c"]
-    assert cuts([">_<"], "▁a>▁<b▁c▁", suffix=True) == ["▁", "a>▁<b▁", "c▁"]
-
-
-@given(
-    st.lists(st.text("ab_]", min_size=1, max_size=4), max_size=5),
-    st.text(f"ab{SPACE}]", max_size=30),
-    st.booleans(),
-)
-def test_words_cover_the_text_and_cut_no_piece(pieces: list[str], text: str, suffix: bool) -> None:
-    words = cuts(pieces, text, suffix)
+@given(st.lists(st.text("ab_漢😀", min_size=1, max_size=4), max_size=5), st.text("ab_漢😀", max_size=30))
+def test_words_cover_the_text_and_cut_no_piece(pieces: list[str], text: str) -> None:
+    words = cuts(pieces, text)
     assert "".join(words) == text
-    pairs = {piece[i : i + 2].replace("_", SPACE) for piece in pieces for i in range(len(piece) - 1)}
-    for left, right in zip(words, words[1:], strict=False):
-        assert left[-1] + right[0] not in pairs
+    assert all(words)
+    inside = {left + right for piece in pieces for left, right in pairwise(piece)}
+    assert all(left[-1] + right[0] not in inside for left, right in pairwise(words))

@@ -44,4 +44,5 @@ class WordCutter:
 def _pair_slots(text: str) -> Integers:
     """The slot of each pair of neighbours."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    return (codes[:-1] * _LEFT_FACTOR + codes[1:]) * _SLOT_FACTOR >> np.uint32(32 - _SLOT_BITS)
+    slots: Integers = (codes[:-1] * _LEFT_FACTOR + codes[1:]) * _SLOT_FACTOR >> np.uint32(32 - _SLOT_BITS)
+    return slots
