@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import ClassVar
 
 from realizar.added_tokens import AddedTokens
 from realizar.model import NORMAL
+from realizar_sentencepiece.lattice import Lattice
 from realizar_sentencepiece.merges import merge, ranks_by_score
 from realizar_sentencepiece.unigram import UNKNOWN_PENALTY, Unigram
 from realizar_sentencepiece.vocabulary import Vocabulary
@@ -30,6 +32,10 @@ class Model(ABC):
     @abstractmethod
     def segment(self, word: str) -> Sequence[str]:
         """The pieces of `word`; what is not among `ids` is unknown."""
+
+    def segment_many(self, words: Collection[str]) -> Mapping[str, Sequence[int]]:
+        """The ids of those of many different `words` that are cheaper to segment together; none unless overridden."""
+        return {}
 
 
 class BpeModel(Model):
@@ -60,11 +66,20 @@ class UnigramModel(Model):
         normal = [scores[piece] for piece, i in self.ids.items() if vocabulary.types[i] == NORMAL]
         for piece in vocabulary.user_defined:
             scores[piece] = USER_DEFINED_BONUS * (len(piece.encode()) - 1)
+        self._scores = scores
         self._unigram = Unigram(scores, min(normal, default=0.0) - UNKNOWN_PENALTY)
 
     def segment(self, word: str) -> Sequence[str]:
         """See Model."""
         return self._unigram(word)
+
+    def segment_many(self, words: Collection[str]) -> Mapping[str, Sequence[int]]:
+        """See Model."""
+        return self._lattice.segment(words)
+
+    @cached_property
+    def _lattice(self) -> Lattice:
+        return Lattice(self._scores, self.ids)
 
 
 MODELS = {model.name: model for model in (BpeModel, UnigramModel)}

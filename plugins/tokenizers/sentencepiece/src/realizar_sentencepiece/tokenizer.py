@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, groupby
+from itertools import chain
+
+import numpy as np
 
 from realizar.added_tokens import AddedTokens
 from realizar.errors import TokenizerError
@@ -19,6 +21,9 @@ CACHED_WORDS = 1 << 17
 CACHED_WORD_LENGTH = 64
 """Characters; longer words repeat too seldom to be worth their room."""
 
+MANY_WORDS = 4096
+"""New words from which on it pays to segment them together."""
+
 
 class SentencePieceTokenizer(Tokenizer):
     """Added tokens, then normalization, then words, then segmentation. Safe to share between threads."""
@@ -33,7 +38,7 @@ class SentencePieceTokenizer(Tokenizer):
         self._normalizer = Normalizer(spec, {} if spec.split_user_defined else user_defined)
         self._model = MODELS[spec.model](vocabulary)
         self._words = WordCutter(self._model.ids)
-        self._word_ids = _WordIds(self._model, vocabulary)
+        self._word_ids = WordIds(self._model, vocabulary)
 
     def encode(self, text: str, *, add_special_tokens: bool = True, parse_special: bool = False) -> list[int]:
         """The ids of `text`; linear in its length but for a logarithm in its longest word.
@@ -50,9 +55,11 @@ class SentencePieceTokenizer(Tokenizer):
                 f"the text has a lone surrogate, U+{ord(text[error.start]):04X}, at character {error.start}; it is no "
                 f"Unicode text: decode it from its bytes with errors='replace' first"
             ) from error
-        ids = [i for part in self._split(text, parse_special) for i in part]
+        ids = list(self._vocabulary.bos_ids) if add_special_tokens else []
+        for part in self._split(text, parse_special):
+            ids += part
         if add_special_tokens:
-            return [*self._vocabulary.bos_ids, *ids, *self._vocabulary.eos_ids]
+            ids += self._vocabulary.eos_ids
         return ids
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
@@ -89,21 +96,42 @@ class SentencePieceTokenizer(Tokenizer):
         for part in self._model.whole.split(normalized):
             if isinstance(part, int):
                 ids.append(part)
-            else:
-                ids += chain.from_iterable(map(self._word_ids.__getitem__, self._words(part)))
-        unk_id = self._vocabulary.unk_id
-        if self._vocabulary.byte_ids or unk_id not in ids:
-            return ids
-        return [i for token_id, run in groupby(ids) for i in ([token_id] if token_id == unk_id else run)]
+                continue
+            words = self._words(part)
+            self._word_ids.learn(words)
+            ids += chain.from_iterable(map(self._word_ids.__getitem__, words))
+        return ids if self._vocabulary.byte_ids else _without_runs(ids, self._vocabulary.unk_id)
 
 
-class _WordIds(dict[str, Sequence[int]]):
+def _without_runs(ids: list[int], unk_id: int | None) -> list[int]:
+    """`ids` with one `unk_id` for each run of them."""
+    if unk_id not in ids:
+        return ids
+    kept = np.array(ids)
+    is_unknown = kept == unk_id
+    is_unknown[1:] &= is_unknown[:-1].copy()
+    is_unknown[0] = False
+    kept_ids: list[int] = kept[~is_unknown].tolist()
+    return kept_ids
+
+
+class WordIds(dict[str, Sequence[int]]):
     """The ids of each word, worked out when first asked for; words too long to come again are not kept."""
 
     def __init__(self, model: Model, vocabulary: Vocabulary) -> None:
         super().__init__()
         self._model = model
         self._vocabulary = vocabulary
+
+    def learn(self, words: Sequence[str]) -> None:
+        """Work out many words together, if so many of `words` are new that it pays."""
+        if len(words) < MANY_WORDS:
+            return
+        if len(self) > CACHED_WORDS:
+            self.clear()
+        new = set(words) - self.keys()
+        if len(new) >= MANY_WORDS:
+            self.update(self._model.segment_many(new))
 
     def __missing__(self, word: str) -> Sequence[int]:
         ids: list[int] = []
@@ -113,5 +141,5 @@ class _WordIds(dict[str, Sequence[int]]):
         if len(word) <= CACHED_WORD_LENGTH:
             if len(self) >= CACHED_WORDS:
                 self.clear()
-            self[word] = ids
+            self[word] = tuple(ids)
         return ids
