@@ -118,12 +118,32 @@ def test_long_words_are_not_kept(tokenizer: SentencePieceTokenizer) -> None:
     assert max(map(len, tokenizer._word_ids)) <= CACHED_WORD_LENGTH
 
 
-def test_the_memory_of_words_is_bounded(tokenizer: SentencePieceTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("many", [1, 1000])
+def test_the_memory_of_words_is_bounded(
+    without_bytes: TokenizerSpec, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:  # fmt: skip
+    tokenizer, fresh = (SentencePieceTokenizer(attrs.evolve(without_bytes, model="unigram")) for _ in range(2))
     monkeypatch.setattr("realizar_sentencepiece.tokenizer.CACHED_WORDS", 3)
-    fresh = SentencePieceTokenizer(tokenizer.spec)
-    for text in ("a b the low", "lower he th", "日本 ow"):
+    monkeypatch.setattr("realizar_sentencepiece.tokenizer.MANY_WORDS", many)
+    for text in ("a b the low", "lower he th", "日本 ow", "a"):
         assert fresh.encode(text) == tokenizer.encode(text)
-        assert len(fresh._word_ids) <= 3
+    assert len(fresh._word_ids) <= 3
+
+
+@pytest.mark.parametrize("model", ["spm", "unigram"])
+def test_many_new_words_are_worked_out_together(
+    without_bytes: TokenizerSpec, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    spec = attrs.evolve(without_bytes, model=model)
+
+    @given(st.text("the lowrabxyé日本") | st.text())
+    def check(text: str) -> None:
+        one_by_one = SentencePieceTokenizer(spec).encode(text)
+        with monkeypatch.context() as patch:
+            patch.setattr("realizar_sentencepiece.tokenizer.MANY_WORDS", 1)
+            assert SentencePieceTokenizer(spec).encode(text) == one_by_one
+
+    check()
 
 
 @pytest.mark.parametrize("model", ["spm", "unigram"])

@@ -34,3 +34,10 @@ def test_words_cover_the_text_and_cut_no_piece(pieces: list[str], text: str) -> 
     assert all(words)
     inside = {left + right for piece in pieces for left, right in pairwise(piece)}
     assert all(left[-1] + right[0] not in inside for left, right in pairwise(words))
+
+
+@pytest.mark.parametrize("last", ["_", "\ud7ff", "\U0010ffff"])
+def test_a_long_text_has_the_words_of_its_parts(last: str) -> None:
+    pieces = ["_a", "abc", "bb"]
+    part = f"_a_abc_bbb{last}"
+    assert cuts(pieces, part * 500) == cuts(pieces, part) * 500

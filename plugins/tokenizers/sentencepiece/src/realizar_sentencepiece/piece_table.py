@@ -29,7 +29,7 @@ class PieceTable:
     def __init__(self, pieces: Sequence[str]) -> None:
         order = sorted(range(len(pieces)), key=pieces.__getitem__)
         lengths = np.array([len(pieces[i]) for i in order], np.int64)
-        rows = np.zeros((len(order), int(lengths.max(initial=0))), np.int64)
+        rows = np.full((len(order), int(lengths.max(initial=0))), -1)  # no character
         inside = np.arange(rows.shape[1]) < lengths[:, None]
         rows[inside] = code_points("".join(pieces[i] for i in order))
         differs = np.logical_or.accumulate(rows[1:] != rows[:-1], axis=1)  # from the piece before, up to here

@@ -127,9 +127,10 @@ class WordIds(dict[str, Sequence[int]]):
         """Work out many words together, if so many of `words` are new that it pays."""
         if len(words) < MANY_WORDS:
             return
-        if len(self) > CACHED_WORDS:
-            self.clear()
         new = set(words) - self.keys()
+        if len(self) + len(new) > CACHED_WORDS:
+            self.clear()
+            new = set(words)
         if len(new) >= MANY_WORDS:
             self.update(self._model.segment_many(new))
 
