@@ -13,7 +13,7 @@ read_gguf = pytest.importorskip("realizar_gguf.reader").read_gguf
 SentencePieceTokenizer = pytest.importorskip("realizar_sentencepiece.tokenizer").SentencePieceTokenizer
 
 SEPARATOR = "\n__ggml_vocab_test__\n"
-VOCABULARIES = ("llama-spm", "phi-3")
+VOCABULARIES = ("llama-spm", "phi-3", "gemma-4")
 
 
 @pytest.fixture(scope="module", params=VOCABULARIES)

@@ -84,6 +84,7 @@ class TokenizerSpec:
     model: "bpe", "unigram", "spm" or "wordpiece"; pre: the pre-tokenizer's name ("llama-bpe").
     tokens: piece by id, in the vocabulary's own spelling (byte-level pieces stay in GPT-2's alphabet).
     token_types: one of NORMAL...BYTE per id; merges: "left right" in rank order; scores: per id.
+    Of "spm" either will do; scores count where both are.
     eos_token_ids: every id that ends generation, the main one first.
 
     Of "spm" and "unigram" only:

@@ -34,6 +34,7 @@ def vocabulary(directory: Path, model: str, *keys: bytes, size: int = 200) -> To
     [
         ("gpt2", "bpe", (False, False, False), (None, (), None, None)),
         ("llama", "spm", (True, False, True), (1, (2,), 0, None)),
+        ("gemma4", "spm", (True, False, False), (None, (), None, None)),
         ("t5", "unigram", (False, True, False), (None, (1,), 2, 0)),
         ("bert", "wordpiece", (True, False, False), (101, (), 100, 0)),
         ("rwkv", "rwkv", (False, False, False), (None, (), None, None)),
@@ -82,6 +83,12 @@ def test_everything_the_file_says(tmp_path: Path) -> None:
     )  # fmt: skip
     assert spec.token_types is not None
     assert all(type(kind) is int for kind in spec.token_types)
+
+
+def test_gemma4_has_merges_for_scores(tmp_path: Path) -> None:
+    scores = array("tokenizer.ggml.scores", F32, [-1000.0] * 3)
+    spec = vocabulary(tmp_path, "gemma4", scores, array("tokenizer.ggml.merges", STRING, ["t 0"]), size=3)
+    assert (spec.scores, spec.merges) == (None, ["t 0"])
 
 
 @pytest.mark.parametrize(("type_", "stored"), [(U8, [0, 127, 255]), (I8, [0, 127, -1])])

@@ -74,6 +74,12 @@ def test_spaces_are_thinned_out_where_asked_for(small: TokenizerSpec, spelled: S
     assert spelled(kept, kept.encode("    low   ", add_special_tokens=False)) == ["▁▁", "▁", "▁low", "▁▁", "▁"]
 
 
+def test_merges_count_where_there_are_no_scores(small: TokenizerSpec, spelled: Spelled) -> None:
+    merges = ["o w", "l ow", "▁ l", "l o", "lo w", "e r"]
+    tokenizer = SentencePieceTokenizer(attrs.evolve(small, scores=None, merges=merges))
+    assert spelled(tokenizer, tokenizer.encode("low er", add_special_tokens=False)) == ["▁", "low", "▁", "er"]
+
+
 def test_what_the_vocabulary_lacks_is_spelled_in_bytes(tokenizer: SentencePieceTokenizer, spelled: Spelled) -> None:
     ids = tokenizer.encode("日é", add_special_tokens=False)
     assert spelled(tokenizer, ids) == ["▁", "日", "<0xC3>", "<0xA9>"]

@@ -1,7 +1,7 @@
 """BPE by scores: of all adjacent pairs whose joined piece is in the vocabulary, the best scored is joined, the
-leftmost first; until none is left.
+leftmost first; until none is left. Or by a table of merges: of all pairs in the table, the first.
 
-Source: SentencePiece's BPE model; llama.cpp calls it SPM.
+Source: SentencePiece's BPE model, which llama.cpp calls SPM. Hugging Face writes the same as a table.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def ranks_by_score(scores: Mapping[str, float]) -> dict[str, int]:
     return {piece: places[score] for piece, score in scores.items()}
 
 
-def merge(word: str, ranks: Mapping[str, int], unused: Collection[str] = ()) -> list[str]:
-    """`word` after all merges. ranks: piece -> place by score. O(n log n) for n characters.
+def merge(word: str, ranks: Mapping[str, int], unused: Collection[str] = (), between: str = "") -> list[str]:
+    """`word` after all merges. ranks: left + between + right -> place, the lowest first. O(n log n) for n characters.
 
     A heap of (rank, position), packed into one integer, over a doubly linked list in arrays. An entry of the heap is
     stale when the pair that now starts at its position has another rank.
@@ -31,14 +31,14 @@ def merge(word: str, ranks: Mapping[str, int], unused: Collection[str] = ()) -> 
     pieces = list(word)
     following = list(range(1, count + 1))
     previous = list(range(-1, count - 1))
-    pair_ranks = [ranks.get(left + right, UNRANKED) for left, right in pairwise(pieces)]
+    pair_ranks = [ranks.get(left + between + right, UNRANKED) for left, right in pairwise(pieces)]
     pair_ranks.append(UNRANKED)
     splits = {left + right: (left, right) for left, right in pairwise(pieces) if left + right in unused}
     heap = [rank * count + i for i, rank in enumerate(pair_ranks) if rank != UNRANKED]
     heapq.heapify(heap)
 
     def rank_pair(i: int, left: str, right: str) -> None:
-        pair_ranks[i] = rank = ranks.get(left + right, UNRANKED)
+        pair_ranks[i] = rank = ranks.get(left + between + right, UNRANKED)
         if rank != UNRANKED:
             heapq.heappush(heap, rank * count + i)
             if left + right in unused:

@@ -39,19 +39,25 @@ class Model(ABC):
 
 
 class BpeModel(Model):
-    """BPE by scores; user-defined pieces are whole, unused ones only lead to longer ones."""
+    """BPE by scores, or by merges where a file has them instead.
+
+    User-defined pieces are whole, unused ones only lead to longer ones.
+    """
 
     name = "spm"
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.whole = AddedTokens(vocabulary.user_defined, vocabulary.source)
         self.ids = {piece: i for piece, i in vocabulary.ids.items() if piece not in vocabulary.user_defined}
-        self._ranks = ranks_by_score({piece: vocabulary.scores[piece] for piece in self.ids})
+        if vocabulary.merges:
+            self._ranks, self._between = vocabulary.merges, " "
+        else:
+            self._ranks, self._between = ranks_by_score({piece: vocabulary.scores[piece] for piece in self.ids}), ""
         self._unused = vocabulary.unused
 
     def segment(self, word: str) -> Sequence[str]:
         """See Model."""
-        return merge(word, self._ranks, self._unused)
+        return merge(word, self._ranks, self._unused, self._between)
 
 
 class UnigramModel(Model):

@@ -21,6 +21,7 @@ class Vocabulary:
 
     types: of each id, NORMAL...BYTE.
     ids, scores: of the pieces that text may become: normal, user-defined and unused; by spelling.
+    merges: "left right" -> place in the table of merges, of a vocabulary without scores.
     user_defined, unused: those of them, by spelling.
     special: control and unknown tokens' text -> id; found in a text on request only.
     byte_ids: the id of each byte; empty if the vocabulary has no byte pieces.
@@ -33,7 +34,8 @@ class Vocabulary:
         _check_ids(spec)
         self.types = _token_types(spec, self.tokens)
         self.ids = _ids_by_piece(self.tokens, self.types, spec.source)
-        self.scores = _scores(spec, self.ids)
+        self.merges = _merges(spec, self.ids) if spec.model == "spm" and spec.scores is None and spec.merges else {}
+        self.scores = {} if self.merges else _scores(spec, self.ids)
         self.user_defined = {piece: i for piece, i in self.ids.items() if self.types[i] == USER_DEFINED}
         self.unused = frozenset(piece for piece, i in self.ids.items() if self.types[i] == UNUSED)
         self.special = {self.tokens[i]: i for i, kind in enumerate(self.types) if kind in (CONTROL, UNKNOWN)}
@@ -146,6 +148,16 @@ def _scores(spec: TokenizerSpec, ids: dict[str, int]) -> dict[str, float]:
         if not isfinite(score):
             raise TokenizerError(f"{spec.source}: token {ids[piece]} {piece!r} has score {score}, expected a number")
     return scores
+
+
+def _merges(spec: TokenizerSpec, ids: dict[str, int]) -> dict[str, int]:
+    merges = list(spec.merges or ())
+    for i, merge in enumerate(merges):
+        if merge.count(" ") != 1 or merge.replace(" ", "") not in ids:
+            raise TokenizerError(
+                f"{spec.source}: merge {i} is {merge!r}, expected 'left right' that make a piece of the vocabulary"
+            )
+    return {merge: i for i, merge in enumerate(merges)}
 
 
 def _byte_ids(tokens: Sequence[str], types: Sequence[int], source: str) -> Sequence[int]:
