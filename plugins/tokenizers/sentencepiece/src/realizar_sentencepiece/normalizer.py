@@ -63,7 +63,7 @@ class Normalizer:
 class Replacements:
     """Replaces, at each place in turn, the longest text for which there is a rule.
 
-    There may be 100,000 rules, few of which a text can meet: the pattern is made of those whose characters it has.
+    There may be 200,000 rules, few of which a text can meet: the pattern is made of those whose characters it has.
     """
 
     def __init__(self, rules: Mapping[str, str]) -> None:
