@@ -83,7 +83,7 @@ def extras(session: nox.Session) -> None:
     session.run(
         "pip", "wheel", "-q", "--no-deps", "-w", str(wheelhouse), "./core", *(f"./{f}" for f in PLUGINS.values()), "."
     )
-    session.install("--find-links", str(wheelhouse), "realizar[gguf,safetensors,bpe,numba]", "pytest")
+    session.install("--find-links", str(wheelhouse), "realizar[gguf,safetensors,bpe,sentencepiece,numba]", "pytest")
     session.run("pytest", "tests/test_wheels.py", env={"REALIZAR_WHEELHOUSE": str(wheelhouse)})
     session.run("realizar", "--list-plugins", "--strict")
 
@@ -122,8 +122,10 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def oracles(session: nox.Session) -> None:
-    """Comparisons with torch, transformers, gguf, safetensors, tokenizers and llama.cpp's vectors."""
-    session.install(*EVERYTHING, "torch==2.13.0", "transformers", "tokenizers", "gguf", "safetensors", "ml_dtypes")
+    """Comparisons with torch, transformers, gguf, safetensors, tokenizers, sentencepiece and llama.cpp's vectors."""
+    session.install(
+        *EVERYTHING, "torch==2.13.0", "transformers", "tokenizers", "sentencepiece", "gguf", "safetensors", "ml_dtypes"
+    )
     sources = ROOT / ".nox" / "llama_cpp"
     if not sources.exists():
         session.run(

@@ -19,6 +19,7 @@ OURS = {
     ("format", "gguf"): "realizar-gguf",
     ("format", "safetensors"): "realizar-safetensors",
     ("tokenizer", "bpe"): "realizar-bpe",
+    ("tokenizer", "sentencepiece"): "realizar-sentencepiece",
 }
 
 
@@ -52,7 +53,7 @@ def test_all_of_ours_are_listed_and_work(listed):
 
 
 def test_nothing_of_ours_fails_strictly(listed):
-    listed("--strict", REALIZAR_PLUGINS="gguf,safetensors,bpe,numba")
+    listed("--strict", REALIZAR_PLUGINS="gguf,safetensors,bpe,sentencepiece,numba")
 
 
 def test_the_allow_list(listed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import cattrs
@@ -155,9 +155,19 @@ class TokenizerSpec:
     model: "bpe", "unigram", "spm" or "wordpiece"; pre: the pre-tokenizer's name ("llama-bpe").
     tokens: piece by id, in the vocabulary's own spelling (byte-level pieces stay in GPT-2's alphabet).
     token_types: one of NORMAL...BYTE per id; merges: "left right" in rank order; scores: per id.
+    Of "spm" either will do; scores count where both are.
     eos_token_ids: every id that ends generation, the main one first.
     do_lower_case, strip_accents, tokenize_chinese_chars (spaces around each), max_input_chars_per_word (a longer word
     is unknown): of wordpiece; the defaults are those of BERT's uncased vocabularies.
+
+    Of "spm" and "unigram" only:
+    add_space_prefix: a text begins with a space; with prepend_scheme "always" also what follows an added token
+    (llama.cpp, Hugging Face's `legacy`), with "first" nothing else (SentencePiece).
+    split_user_defined: user-defined tokens part a text before it is normalized (llama.cpp, Hugging Face); otherwise
+    they are found in the normalized text (SentencePiece).
+    remove_extra_whitespaces: runs of spaces become one, those at either end none.
+    treat_whitespace_as_suffix: the space of add_space_prefix ends the text instead.
+    precompiled_charsmap: SentencePiece's normalization rules, a double-array trie and its replacements.
     """
 
     model: str
@@ -178,6 +188,11 @@ class TokenizerSpec:
     strip_accents: bool = True
     tokenize_chinese_chars: bool = True
     max_input_chars_per_word: int = 100
+    prepend_scheme: Literal["always", "first"] = "always"
+    split_user_defined: bool = True
+    remove_extra_whitespaces: bool = False
+    treat_whitespace_as_suffix: bool = False
+    precompiled_charsmap: bytes | None = attrs.field(default=None, repr=False)
     chat_template: str | None = None
     named_chat_templates: Mapping[str, str] = attrs.field(factory=dict)
 

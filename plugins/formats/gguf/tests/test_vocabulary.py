@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from realizar.errors import FormatError
 from realizar.model import TokenizerSpec
 from realizar_gguf.reader import read_gguf
 
 BYTES = runpy.run_path(str(Path(__file__).with_name("make_hostile.py")))
 gguf, key, array, id_key = BYTES["gguf"], BYTES["key"], BYTES["array"], BYTES["id_key"]
-I32, F32, BOOL, STRING = BYTES["I32"], BYTES["F32"], BYTES["BOOL"], BYTES["STRING"]
+U8, I8, I32, F32, BOOL, STRING = (BYTES[name] for name in ("U8", "I8", "I32", "F32", "BOOL", "STRING"))
 
 
 def spec_of(directory: Path, *keys: bytes) -> TokenizerSpec | None:
@@ -33,6 +34,7 @@ def vocabulary(directory: Path, model: str, *keys: bytes, size: int = 200) -> To
     [
         ("gpt2", "bpe", (False, False, False), (None, (), None, None)),
         ("llama", "spm", (True, False, True), (1, (2,), 0, None)),
+        ("gemma4", "spm", (True, False, False), (None, (), None, None)),
         ("t5", "unigram", (False, True, False), (None, (1,), 2, 0)),
         ("bert", "wordpiece", (True, False, False), (101, (), 100, 0)),
         ("rwkv", "rwkv", (False, False, False), (None, (), None, None)),
@@ -81,6 +83,30 @@ def test_everything_the_file_says(tmp_path: Path) -> None:
     )  # fmt: skip
     assert spec.token_types is not None
     assert all(type(kind) is int for kind in spec.token_types)
+
+
+def test_gemma4_has_merges_for_scores(tmp_path: Path) -> None:
+    scores = array("tokenizer.ggml.scores", F32, [-1000.0] * 3)
+    spec = vocabulary(tmp_path, "gemma4", scores, array("tokenizer.ggml.merges", STRING, ["t 0"]), size=3)
+    assert (spec.scores, spec.merges) == (None, ["t 0"])
+
+
+@pytest.mark.parametrize(("type_", "stored"), [(U8, [0, 127, 255]), (I8, [0, 127, -1])])
+def test_normalization_rules(type_: int, stored: list[int], tmp_path: Path) -> None:
+    spec = vocabulary(
+        tmp_path,
+        "t5",
+        array("tokenizer.ggml.precompiled_charsmap", type_, stored),
+        key("tokenizer.ggml.remove_extra_whitespaces", BOOL, True),
+    )
+    assert (spec.precompiled_charsmap, spec.remove_extra_whitespaces) == (b"\x00\x7f\xff", True)
+    plain = vocabulary(tmp_path, "t5")
+    assert (plain.precompiled_charsmap, plain.remove_extra_whitespaces) == (None, False)
+
+
+def test_normalization_rules_are_bytes(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="precompiled_charsmap = an array of INT32.*an array of UINT8"):
+        vocabulary(tmp_path, "t5", array("tokenizer.ggml.precompiled_charsmap", I32, [1]))
 
 
 @pytest.mark.parametrize("model", ["none", "no_vocab"])

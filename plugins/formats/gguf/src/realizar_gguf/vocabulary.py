@@ -8,18 +8,21 @@ What a file leaves out is filled in as llama.cpp does, by kind of vocabulary:
 | unigram   | no      | yes     | no               | -, 1, 2, 0          |
 | wordpiece | yes     | no      | no               | 101, -, 100, 0      |
 | bpe       | by pre  | no      | no               | none                |
+| gemma4    | yes     | no      | no               | none                |
 """
 
 from __future__ import annotations
 
 import attrs
+import numpy as np
 
 from realizar.errors import FormatError
 from realizar.model import TokenizerSpec
 from realizar_gguf.arrays import LazyArray
 from realizar_gguf.metadata import Metadata, ValueType
 
-MODELS = {"gpt2": "bpe", "llama": "spm", "t5": "unigram", "bert": "wordpiece"}
+MODELS = {"gpt2": "bpe", "llama": "spm", "gemma4": "spm", "t5": "unigram", "bert": "wordpiece"}
+"""gemma4 is spm by a table of merges; its scores are all the same."""
 
 BOS_BY_PRE = frozenset(
     "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano tekken chameleon".split()
@@ -42,6 +45,7 @@ _DEFAULTS = {
     "spm": _Defaults(add_bos=True, add_space_prefix=True, bos=1, eos=2, unk=0),
     "unigram": _Defaults(add_eos=True, eos=1, unk=2, pad=0),
     "wordpiece": _Defaults(add_bos=True, bos=101, unk=100, pad=0),
+    "gemma4": _Defaults(add_bos=True),
 }
 
 
@@ -54,9 +58,11 @@ def read_tokenizer(metadata: Metadata) -> TokenizerSpec | None:
     tokens = metadata.array("tokenizer.ggml.tokens", ValueType.STRING)
     if tokens is None:
         raise metadata.error("tokenizer.ggml.model", "the key tokenizer.ggml.tokens beside it")
-    model = MODELS.get(model, model)
+    kind, model = model, MODELS.get(model, model)
     pre = metadata.string("tokenizer.ggml.pre")
-    defaults = _DEFAULTS.get(model, _Defaults(add_bos=model == "bpe" and pre in BOS_BY_PRE))
+    by_pre = _Defaults(add_bos=model == "bpe" and pre in BOS_BY_PRE)
+    defaults = _DEFAULTS.get(kind) or _DEFAULTS.get(model, by_pre)
+    scores = _per_token(metadata, "tokenizer.ggml.scores", ValueType.FLOAT32, len(tokens))
     ids = _SpecialIds(metadata, len(tokens))
     return TokenizerSpec(
         model=model,
@@ -65,7 +71,7 @@ def read_tokenizer(metadata: Metadata) -> TokenizerSpec | None:
         pre=pre,
         token_types=_per_token(metadata, "tokenizer.ggml.token_type", ValueType.INT32, len(tokens)),  # type: ignore[arg-type]
         merges=metadata.array("tokenizer.ggml.merges", ValueType.STRING),  # type: ignore[arg-type]
-        scores=_per_token(metadata, "tokenizer.ggml.scores", ValueType.FLOAT32, len(tokens)),  # type: ignore[arg-type]
+        scores=None if kind == "gemma4" else scores,  # type: ignore[arg-type]
         bos_token_id=ids.get("bos", defaults.bos),
         eos_token_ids=ids.ends(defaults.eos),
         unk_token_id=ids.get("unknown", defaults.unk),
@@ -73,6 +79,8 @@ def read_tokenizer(metadata: Metadata) -> TokenizerSpec | None:
         add_bos_token=_flag(metadata, "add_bos_token", defaults.add_bos),
         add_eos_token=_flag(metadata, "add_eos_token", defaults.add_eos),
         add_space_prefix=_flag(metadata, "add_space_prefix", defaults.add_space_prefix),
+        remove_extra_whitespaces=_flag(metadata, "remove_extra_whitespaces", False),
+        precompiled_charsmap=_charsmap(metadata),
         chat_template=metadata.string("tokenizer.chat_template"),
         named_chat_templates=_named_templates(metadata),
     )
@@ -99,6 +107,16 @@ class _SpecialIds:
 def _flag(metadata: Metadata, name: str, default: bool) -> bool:
     value = metadata.boolean(f"tokenizer.ggml.{name}")
     return default if value is None else value
+
+
+def _charsmap(metadata: Metadata) -> bytes | None:
+    """The bytes under tokenizer.ggml.precompiled_charsmap; converters write them as UINT8 or INT8."""
+    key = "tokenizer.ggml.precompiled_charsmap"
+    if key not in metadata:
+        return None
+    if metadata.entries[key].type is ValueType.INT8:
+        return np.array(list(metadata.array(key, ValueType.INT8) or ()), np.int8).tobytes()
+    return bytes(metadata.array(key, ValueType.UINT8) or ())  # type: ignore[arg-type]
 
 
 def _per_token(metadata: Metadata, key: str, type_: ValueType, num_tokens: int) -> LazyArray[object] | None:

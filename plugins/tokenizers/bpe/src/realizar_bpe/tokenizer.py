@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
+from realizar.added_tokens import AddedTokens
 from realizar.errors import TokenizerError
 from realizar.model import TokenizerSpec
 from realizar.tokenizers import StreamDecoder, Tokenizer
 from realizar_bpe.alphabet import CHAR_TO_BYTE, spell
 from realizar_bpe.merges import merge
 from realizar_bpe.pretokenizers import pre_tokenizer
-from realizar_bpe.special import AddedTokens
 from realizar_bpe.stream import Utf8StreamDecoder
 from realizar_bpe.vocabulary import Vocabulary
 

@@ -4,8 +4,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from realizar.added_tokens import MAX_LENGTH, AddedTokens
 from realizar.errors import TokenizerError
-from realizar_bpe.special import MAX_LENGTH, AddedTokens
 
 
 def split(texts: list[str], text: str) -> list[str | int]:

@@ -1,0 +1,1 @@
+"""Tokenizer files that stand beside a model's weights, as TokenizerSpec."""

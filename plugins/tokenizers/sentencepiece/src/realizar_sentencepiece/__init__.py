@@ -1,0 +1,1 @@
+"""SentencePiece tokenizers for realizar: unigram, and BPE by scores as in Llama 2 and Gemma."""
