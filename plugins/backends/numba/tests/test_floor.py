@@ -43,8 +43,8 @@ def test_streaming_reads_every_byte(kernels, pool, units):
 def test_every_thread_makes_every_product(pool, path):
     rounds, rng = 8, np.random.default_rng(1)
     start, step = rng.integers(0, 4, 64), rng.integers(0, 2, 64)  # so small that 16-bit sums hold them
-    signed = rng.integers(-127, 128, (floor.CHAINS, 64))
-    operands = aligned_zeros(64 * (2 + floor.CHAINS))
+    signed = rng.integers(-127, 128, (floor.num_chains(path), 64))
+    operands = aligned_zeros(64 * (2 + len(signed)))
     operands[:] = np.concatenate([start, step, signed.reshape(-1)]).astype(np.int8).view(np.uint8)
     _, sums = floor.dot(Kernels(path, CodeCache(), lambda *_: None), pool, operands, rounds)
     unsigned = start + np.arange(rounds)[:, None] * step

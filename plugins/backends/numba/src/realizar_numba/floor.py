@@ -27,15 +27,14 @@ from realizar_numba.simd.types import get, i32x16, put, registers
 PASSES = 5
 STREAM_NBYTES = 1 << 30
 DOT_ROUNDS = 4_000_000
+MOST_CHAINS = 12
+
 
 STREAM = record("data", "nbytes", "sums")
 """nbytes: whole units of `_UNIT_NBYTES`. sums: 64 bytes for each thread."""
 
 DOT = record("operands", "rounds", "sums")
-"""operands: unsigned bytes, what is added to them each round, then `CHAINS` times signed bytes; 64 of each."""
-
-CHAINS = 12
-"""Independent sums: more than latency times throughput of a dot product; with their operands they fit 32 registers."""
+"""operands: unsigned bytes, what is added to them each round, then signed bytes for each chain; 64 of each."""
 
 _VECTOR_NBYTES, _UNIT_VECTORS = 64, 4
 _UNIT_NBYTES = _VECTOR_NBYTES * _UNIT_VECTORS
@@ -51,7 +50,7 @@ def measure_floor(kernels: Kernels, pool: ThreadPool) -> Floor:
     del data
     operands = _operands()
     dots = [dot(kernels, pool, operands, DOT_ROUNDS)[0] for _ in range(PASSES)]
-    operations = 2 * _VECTOR_NBYTES * CHAINS * DOT_ROUNDS * pool.num_threads
+    operations = 2 * _VECTOR_NBYTES * num_chains(kernels.isa) * DOT_ROUNDS * pool.num_threads
     return Floor(tuple(STREAM_NBYTES / s for s in reading), tuple(operations / s for s in dots))
 
 
@@ -66,7 +65,7 @@ def stream(kernels: Kernels, pool: ThreadPool, data: NDArray[np.uint8]) -> tuple
 def dot(
     kernels: Kernels, pool: ThreadPool, operands: NDArray[np.uint8], rounds: int
 ) -> tuple[float, NDArray[np.int32]]:
-    """Run `rounds` rounds of `CHAINS` dot products on each thread; seconds, and each thread's wrapped sum by lane."""
+    """Run `rounds` rounds of all chains on each thread; seconds, and each thread's wrapped sum by lane."""
     sums = np.zeros((pool.num_threads, 16), np.int32)
     arguments = fill(DOT, operands=address(operands), rounds=rounds, sums=address(sums))
     seconds = _run(kernels, pool, kernels.address("dot products", build_dot, kernels.isa), arguments)
@@ -82,10 +81,15 @@ def _run(kernels: Kernels, pool: ThreadPool, function: int, arguments: NDArray[A
     return time.perf_counter() - start
 
 
+def num_chains(isa: str) -> int:
+    """Independent sums: enough for a dot product's latency, few enough to stay in registers with their operands."""
+    return min(MOST_CHAINS, TARGETS[isa].vectors // 2)
+
+
 def _operands() -> NDArray[np.uint8]:
     """Operands as DOT wants them; the signed ones hold no -128."""
     rng = np.random.default_rng(0)
-    operands = aligned_zeros(_VECTOR_NBYTES * (2 + CHAINS))
+    operands = aligned_zeros(_VECTOR_NBYTES * (2 + MOST_CHAINS))
     operands[:] = np.where(np.arange(operands.size) < 2 * _VECTOR_NBYTES, 1, rng.integers(1, 128, operands.size))
     return operands
 
@@ -117,7 +121,8 @@ def build_dot(isa: str) -> Callable[..., Any]:
     """
     target = TARGETS[isa]
     dot_product, widened = target.dot, target.widen or _same
-    accumulators = registers(target.accumulator, CHAINS)
+    chains = num_chains(isa)
+    accumulators = registers(target.accumulator, chains)
 
     @whole
     def dot(thread, num_threads, arguments):
@@ -125,12 +130,12 @@ def build_dot(isa: str) -> Callable[..., Any]:
         sums = accumulators()
         unsigned, step = load_i8x64(a.operands), load_i8x64(a.operands + _VECTOR_NBYTES)
         for _ in range(a.rounds):
-            for c in range(CHAINS):
+            for c in range(chains):
                 signed = load_i8x64(a.operands + _VECTOR_NBYTES * (2 + c))
                 put(sums, c, dot_product(get(sums, c), unsigned, signed))
             unsigned = add_i32(unsigned, step)
         total = widened(get(sums, 0))
-        for c in range(1, CHAINS):
+        for c in range(1, chains):
             total = add_i32(total, widened(get(sums, c)))
         store(a.sums + _VECTOR_NBYTES * thread, total)
 

@@ -141,7 +141,7 @@ def build_attention() -> Callable[..., Any]:
         a = read_attention(arguments)
         memory = a.memory + thread * a.memory_nbytes
         few = _count_tiles(a) <= a.max_slots
-        turn, slot, mine = 0, 0, _take_turn(a)
+        turn, slot, mine = np.int64(0), np.int64(0), _take_turn(a)  # literals would be types, and compile all twice
         for s in range(load_i64(a.num_seqs)):
             _, length, _, _ = _sequence(a, s)
             for kv_head in range(a.num_key_value_heads):

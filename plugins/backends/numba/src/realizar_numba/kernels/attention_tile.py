@@ -36,7 +36,7 @@ from realizar_numba.simd.floating import (
     zero_f32,
 )
 from realizar_numba.simd.functions import exp2, tanh
-from realizar_numba.simd.jit import compiled
+from realizar_numba.simd.jit import called, compiled
 from realizar_numba.simd.memory import (
     load_f32,
     load_f32x16,
@@ -72,7 +72,7 @@ def lowest_seen(a, position):
     return max(0, position + 1 - a.sliding_window) if a.sliding_window > 0 else 0
 
 
-@compiled
+@called
 def gather_queries(a, q, token, head, heads, rows):
     """Copy a tile's queries, scaled, to rows of QUERY_NBYTES: row r is head + r % heads of token + r // heads."""
     scale = splat_f32(a.query_scale)
@@ -176,7 +176,7 @@ def _weigh(a, scores, count, begin, end, slopes, own, sums):
     return largest
 
 
-@compiled
+@called
 def attend_span(a, memory, table, kv_head, head, rows, heads, position, span, part):
     """Leave in `part` what a tile's rows get from one span; row r stands at position + r // heads."""
     start = SPAN * span
@@ -202,7 +202,7 @@ def clear(total, rows):
         store_f32(total + 4 * r, _LOWEST)
 
 
-@compiled
+@called
 def merge(a, total, part, rows):
     """Add a span's part to the total of the spans before it."""
     for r in range(rows):
@@ -220,7 +220,7 @@ def merge(a, total, part, rows):
                 store(to + 4 * d, fma(load_f32x16(more + 4 * d), take, mul(load_f32x16(to + 4 * d), keep)))
 
 
-@compiled
+@called
 def emit(a, total, token, head, heads, rows):
     """Divide each row by its sum; write it where it belongs, as floats, as quantized activations, or both."""
     for r in range(rows):

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from realizar_numba.kernels.key_products import LOADS, load_f16, prefetch_chunk
 from realizar_numba.kernels.tile_memory import SCORES_NBYTES
 from realizar_numba.kvcache import CHUNK, KV_TYPES, SCALES_NBYTES
@@ -92,7 +94,7 @@ def build_value_sums(rows: int, vectors: int, dtype: str, prefetches: bool) -> C
 
     @whole
     def value_sums(weights, values, chunk_nbytes, padded_dim, scales, scaled, ids, num_positions, out, out_stride):
-        stride, column = element * padded_dim, 0
+        stride, column = element * padded_dim, np.int64(0)  # a literal would compile all twice
         while column + VECTOR * vectors <= padded_dim:
             many(weights, values, chunk_nbytes, stride, scales, scaled, ids, num_positions, column, out, out_stride)
             column += VECTOR * vectors

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 from realizar_numba.activations import LANE_NBYTES, MINUS_HALF_SUM, MINUS_SUM
 from realizar_numba.simd.integer import add_i32, flip_signs, mul_i32, splat_i32, sub_i32
-from realizar_numba.simd.jit import compiled, in_order
+from realizar_numba.simd.jit import compiled, in_order, unrolled
 from realizar_numba.simd.memory import broadcast_4xi8, broadcast_i32, prefetch
 from realizar_numba.simd.targets import Target
 from realizar_numba.simd.types import get, put, registers
@@ -25,13 +25,22 @@ def build_multiply(codes: Codes, halves: int, lanes: int, target: Target) -> Any
     products: int32 registers, `halves` for each lane: one sum of 32 columns, or (2) the sums of the first and the last
     16. A few tokens wait for memory, so kernels of up to two lanes prefetch.
     """
-    load = _prefetching(codes.build_load(target), codes.nbytes) if lanes <= 2 else codes.build_load(target)
+    load = _build_load(codes, target)
+    if lanes <= 2:
+        load = _prefetching(load, codes.nbytes)
     if target.widen is None:
-        start, dot = _build_start(codes.bias, halves, lanes), _held(target.dot, lanes, target)
-        return in_order([start, _build_add_chunks(load, dot, halves, lanes, _PAIRED)])
+        start = _build_start(codes.bias, halves, lanes)
+        add_chunk = _build_add_chunk(load, _held(target.dot, lanes, target), halves, lanes)
+        return _build_both(start, unrolled(add_chunk, _PAIRED))
     if codes.max_code <= MAX_NARROW_CODE:
         return _build_narrow(load, codes, halves, lanes, target)
     return _build_signed(load, halves, lanes, target)
+
+
+@functools.cache
+def _build_load(codes: Codes, target: Target) -> Any:
+    """One for all tiles of a type: compiled once."""
+    return codes.build_load(target)
 
 
 def _prefetching(load: Any, nbytes: int) -> Any:
@@ -49,10 +58,10 @@ def _prefetching(load: Any, nbytes: int) -> Any:
 
 
 def _build_start(bias: int, halves: int, lanes: int) -> Any:
-    """start(quants, x, products): minus bias times the sums of the activations."""
+    """start(x, products): minus bias times the sums of the activations."""
 
     @compiled
-    def start(quants, x, products):
+    def start(x, products):
         for t in range(lanes):
             p = x + LANE_NBYTES * t
             minus_sum = broadcast_i32(p + MINUS_SUM)
@@ -66,52 +75,55 @@ def _build_start(bias: int, halves: int, lanes: int) -> Any:
     return start
 
 
-def _build_add_chunks(load: Any, dot: Any, halves: int, lanes: int, chunks: Sequence[int]) -> Any:
-    """add_chunks(quants, x, sums): the products of these chunks, one after another, for each lane.
+def _build_add_chunk(load: Any, dot: Any, halves: int, lanes: int) -> Any:
+    """add_chunk(quants, x, sums, c): the products of chunk c, for each lane to that of its `halves` sums."""
 
-    sums: `halves` for each lane, of which a chunk adds to that of its columns.
-    """
+    @compiled
+    def add_chunk(quants, x, sums, c):
+        codes, half = load(quants, c), c // 4 if halves == 2 else 0
+        for t in range(lanes):
+            s = halves * t + half
+            put(sums, s, dot(get(sums, s), codes, broadcast_4xi8(x + LANE_NBYTES * t + 4 * c)))
 
-    def build(c: int) -> Any:
-        half = c // 4 if halves == 2 else 0
+    return add_chunk
 
-        @compiled
-        def add_chunk(quants, x, sums):
-            codes = load(quants, c)
-            for t in range(lanes):
-                s = halves * t + half
-                put(sums, s, dot(get(sums, s), codes, broadcast_4xi8(x + LANE_NBYTES * t + 4 * c)))
 
-        return add_chunk
+def _build_both(start: Any, add_chunks: Any) -> Any:
+    @compiled
+    def multiply(quants, x, products):
+        start(x, products)
+        add_chunks(quants, x, products)
 
-    return in_order([build(c) for c in chunks])
+    return multiply
 
 
 def _build_narrow(load: Any, codes: Codes, halves: int, lanes: int, target: Target) -> Any:
     """Into int16 by runs of chunks, widened before an overflow is possible; each run belongs to one sum of a lane."""
-    dot, widen, longest = _held(target.dot, lanes, target), target.widen, target.max_dots(codes.max_code)
-    new_partial = registers(target.accumulator, lanes)
+    start, widen = _build_start(codes.bias, halves, lanes), target.widen
+    add_chunk, new_partial = (
+        _build_add_chunk(load, _held(target.dot, lanes, target), 1, lanes), registers(target.accumulator, lanes)
+    )  # fmt: skip
+    order = _PAIRED if halves == 1 else tuple(range(CHUNKS))
+    length = min(target.max_dots(codes.max_code), CHUNKS // halves)
 
-    def build_run(chunks: Sequence[int], half: int) -> Any:
-        add_chunks = _build_add_chunks(load, dot, 1, lanes, chunks)
+    @compiled
+    def add_to(products, partial, half):
+        for t in range(lanes):
+            s = halves * t + half
+            put(products, s, add_i32(get(products, s), widen(get(partial, t))))
+
+    def build_run(first: int) -> Any:
+        add_chunks, half = unrolled(add_chunk, order[first : first + length]), first * halves // CHUNKS
 
         @compiled
         def add_run(quants, x, products):
             partial = new_partial()
             add_chunks(quants, x, partial)
-            for t in range(lanes):
-                s = halves * t + half
-                put(products, s, add_i32(get(products, s), widen(get(partial, t))))
+            add_to(products, partial, half)
 
         return add_run
 
-    orders = (_PAIRED,) if halves == 1 else (range(CHUNKS // 2), range(CHUNKS // 2, CHUNKS))
-    runs = [
-        build_run(order[first : first + longest], half)
-        for half, order in enumerate(orders)
-        for first in range(0, len(order), longest)
-    ]
-    return in_order([_build_start(codes.bias, halves, lanes), *runs])
+    return _build_both(start, in_order([build_run(first) for first in range(0, CHUNKS, length)]))
 
 
 def _build_signed(load: Any, halves: int, lanes: int, target: Target) -> Any:
@@ -122,12 +134,12 @@ def _build_signed(load: Any, halves: int, lanes: int, target: Target) -> Any:
         return flip_signs(load(quants, c))
 
     @compiled
-    def start(quants, x, products):
+    def start(x, products):
         for i in range(halves * lanes):
             put(products, i, splat_i32(0))
 
     dot = _held(target.signed_dot, lanes, target)
-    return in_order([start, _build_add_chunks(load_signed, dot, halves, lanes, _PAIRED)])
+    return _build_both(start, unrolled(_build_add_chunk(load_signed, dot, halves, lanes), _PAIRED))
 
 
 def _held(dot: Any, lanes: int, target: Target) -> Any:
