@@ -35,6 +35,7 @@ from realizar_numba.kernels.tile_memory import (
     thread_nbytes,
     tile_shape,
 )
+from realizar_numba.kernels.turns import TURNS_NBYTES, end_turns, take_turn
 from realizar_numba.kernels.value_sums import build_value_sums
 from realizar_numba.kvcache import CHUNK, LayerCache
 from realizar_numba.memory import Matrix
@@ -75,20 +76,6 @@ def _count_tiles(a):
 
 
 @compiled
-def _take_turn(a):
-    """The next piece of work that nobody has."""
-    return atomic_add(a.turns, 1)
-
-
-@compiled
-def _end_turns(a, num_threads):
-    """Leave; the last thread makes the counters ready for the next phase."""
-    if atomic_add(a.turns + _LINE, 1) == num_threads - 1:
-        atomic_store(a.turns + _LINE, 0)
-        atomic_store(a.turns, 0)
-
-
-@compiled
 def _attend_one_span(a, memory, table, token, kv_head, head, heads, position, span, slot):
     """One span of a single token's tile; whoever brings the last span merges them all, in order."""
     gather_queries(a, memory, token, head, heads, heads)
@@ -113,7 +100,7 @@ def _attend_spans(a, memory, turn, mine, s, kv_head, h, slot):
     for span in range(lowest_seen(a, position) // SPAN, position // SPAN + 1):
         if turn == mine:
             _attend_one_span(a, memory, table, token, kv_head, head, heads, position, span, slot)
-            mine = _take_turn(a)
+            mine = take_turn(a.turns)
         turn += 1
     return turn, mine
 
@@ -128,7 +115,7 @@ def _attend_tiles(a, memory, turn, mine, s, kv_head, h):
         if turn == mine:
             rows = heads * min(tokens, length - t)
             attend(a, memory, table, first + t, kv_head, head, heads, rows, position + t)
-            mine = _take_turn(a)
+            mine = take_turn(a.turns)
         turn += 1
     return turn, mine
 
@@ -141,7 +128,11 @@ def build_attention() -> Callable[..., Any]:
         a = read_attention(arguments)
         memory = a.memory + thread * a.memory_nbytes
         few = _count_tiles(a) <= a.max_slots
-        turn, slot, mine = np.int64(0), np.int64(0), _take_turn(a)  # literals would be types, and compile all twice
+        turn, slot, mine = (
+            np.int64(0),
+            np.int64(0),
+            take_turn(a.turns),
+        )  # literals would be types, and compile all twice
         for s in range(load_i64(a.num_seqs)):
             _, length, _, _ = _sequence(a, s)
             for kv_head in range(a.num_key_value_heads):
@@ -151,7 +142,7 @@ def build_attention() -> Callable[..., Any]:
                         slot += 1
                     else:
                         turn, mine = _attend_tiles(a, memory, turn, mine, s, kv_head, h)
-        _end_turns(a, num_threads)
+        end_turns(a.turns, num_threads)
 
     return attention
 
@@ -224,7 +215,7 @@ def _work_areas(program: Program, cache: LayerCache, max_blocks: int) -> dict[st
     return {
         "memory": program.scratch("attention", memory_nbytes),
         "memory_nbytes": memory_nbytes,
-        "turns": program.scratch("turns of attention", 2 * _LINE),
+        "turns": program.scratch("turns of attention", TURNS_NBYTES),
         "max_slots": _TILES_PER_THREAD * program.num_threads,
         "slots": program.scratch("spans of attention", _TILES_PER_THREAD * slot_nbytes),
         "slot_nbytes": slot_nbytes,

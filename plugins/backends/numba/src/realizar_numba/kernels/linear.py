@@ -22,6 +22,7 @@ from realizar_numba.activations import (
     float_address,
     lane_address,
 )
+from realizar_numba.kernels.turns import TURNS_NBYTES, first_share, next_share
 from realizar_numba.memory import Matrix
 from realizar_numba.program import Program
 from realizar_numba.records import fill, reader, record
@@ -44,7 +45,7 @@ PART = record(
 )  # fmt: skip
 """One matrix of a phase: rows in `units` of whole groups; epilogues run over the units a thread has just made."""
 
-LINEAR = record("num_rows", "x", "x_stride", "tiles", "private_nbytes", "parts", "num_parts")
+LINEAR = record("num_rows", "x", "x_stride", "tiles", "private_nbytes", "parts", "num_parts", "turns")
 """Several matrices over one input. private_nbytes: distance of the threads' own copies of a lone token, or 0."""
 
 _PART_NBYTES = PART.itemsize
@@ -140,8 +141,41 @@ def build_rows(isa: str, type_name: str, lanes_per_row: int) -> Callable[..., An
     return rows
 
 
+@compiled
+def _multiply_units(a, tiles, num_rows, first, last):
+    """Units first..last of all parts, and the epilogues of each."""
+    for i in range(a.num_parts):
+        part = _read_part(a.parts + i * _PART_NBYTES)
+        begin, end = max(first, 0), min(last, part.units)
+        if begin < end and num_rows > 0:
+            groups = (_read_weight(part.weight).rows + 15) // 16
+            begin_group, end_group = begin * part.groups_per_unit, min(end * part.groups_per_unit, groups)
+            call_address(
+                part.kernel,
+                (
+                    part.weight,
+                    begin_group,
+                    end_group,
+                    0,
+                    num_rows,
+                    a.x,
+                    a.x_stride,
+                    tiles,
+                    part.out,
+                    part.out_stride,
+                    part.accumulate,
+                ),
+            )
+            if part.epilogue != 0:
+                call_address(part.epilogue, (part.epilogue_arguments, begin, end))
+            if part.second_epilogue != 0:
+                call_address(part.second_epilogue, (part.second_arguments, begin, end))
+        first -= part.units
+        last -= part.units
+
+
 def build_linear() -> Callable[..., Any]:
-    """The phase of LINEAR: the units of all parts, in order, cut into one range for each thread."""
+    """The phase of LINEAR: the units of all parts, in order, cut into ranges, one or several for each thread."""
 
     @whole
     def linear(thread, num_threads, arguments):
@@ -151,35 +185,10 @@ def build_linear() -> Callable[..., Any]:
         total = 0
         for i in range(a.num_parts):
             total += _read_part(a.parts + i * _PART_NBYTES).units
-        first, last = total * thread // num_threads, total * (thread + 1) // num_threads
-        for i in range(a.num_parts):
-            part = _read_part(a.parts + i * _PART_NBYTES)
-            begin, end = max(first, 0), min(last, part.units)
-            if begin < end and num_rows > 0:
-                groups = (_read_weight(part.weight).rows + 15) // 16
-                begin_group, end_group = begin * part.groups_per_unit, min(end * part.groups_per_unit, groups)
-                call_address(
-                    part.kernel,
-                    (
-                        part.weight,
-                        begin_group,
-                        end_group,
-                        0,
-                        num_rows,
-                        a.x,
-                        a.x_stride,
-                        tiles,
-                        part.out,
-                        part.out_stride,
-                        part.accumulate,
-                    ),
-                )
-                if part.epilogue != 0:
-                    call_address(part.epilogue, (part.epilogue_arguments, begin, end))
-                if part.second_epilogue != 0:
-                    call_address(part.second_epilogue, (part.second_arguments, begin, end))
-            first -= part.units
-            last -= part.units
+        pieces, mine = first_share(a.turns, thread, num_threads, num_rows)
+        while mine < pieces:
+            _multiply_units(a, tiles, num_rows, total * mine // pieces, total * (mine + 1) // pieces)
+            mine = next_share(a.turns, pieces, num_threads)
 
     return linear
 
@@ -250,7 +259,8 @@ class Linear:
 def append_linear(program: Program, x: LinearInput, linears: Sequence[Linear]) -> None:
     """Append several linear layers over one input as one phase."""
     parts = np.concatenate([_part(program, linear) for linear in linears])
-    arguments = fill(LINEAR, **x.fields(), parts=program.keep(parts), num_parts=len(parts))
+    turns = program.scratch("turns of linear", TURNS_NBYTES)
+    arguments = fill(LINEAR, **x.fields(), parts=program.keep(parts), num_parts=len(parts), turns=turns)
     program.append(program.kernels.address("linear", build_linear), arguments)
 
 
