@@ -84,7 +84,7 @@ class HubSource:
         return None if snapshot is None else snapshot / choose(_names(snapshot), self.wanted, self.name)[1]
 
     def fetch(self, staging: Path, folder: Path, progress: Progress) -> Receipt:
-        """Bring the files into huggingface_hub's cache, resuming what is there in part, and verify every byte.
+        """Bring the files that are not there into huggingface_hub's cache, and verify every byte.
 
         With HF_HUB_OFFLINE, the files that are there are hashed and taken. Raises StoreError.
         """

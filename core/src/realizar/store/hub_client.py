@@ -75,7 +75,7 @@ class HubClient:
         }
 
     def download(self, file: str, commit: str, arrived: Callable[[int], None], *, again: bool = False) -> Path:
-        """The file in huggingface_hub's cache, downloaded or resumed if it is not there.
+        """The file in huggingface_hub's cache, downloaded if it is not there; a transfer that is cut is resumed.
 
         arrived: told of more bytes. again: even if it is there.
         """
@@ -120,6 +120,10 @@ class HubClient:
             raise StoreError(f"{where}: has no {what}; its branches and tags: {page}") from error
         except errors.OfflineModeIsEnabled as error:
             raise StoreError(f"{where}: HF_HUB_OFFLINE is set, and {what} is not in {self.cache}") from error
+        except errors.HfHubHTTPError as error:
+            status = error.response.status_code
+            hint = "; is the token right (`hf auth whoami`, HF_TOKEN)?" if status in (401, 403) else "; try again later"
+            raise StoreError(f"{where}: {what} cannot be had: the hub answers {status}{hint}") from error
         except Exception as error:
             # Its HTTP client, its storage and the system below raise classes that have no common base.
             lines = str(error).strip().splitlines() or [type(error).__name__]
