@@ -57,7 +57,7 @@ class Session:
         """Measure all cases, those of one thread count together. Raises RealizarError if one cannot be run."""
         results: list[Result] = []
         floors: dict[int | None, Floor] = {}
-        with contextlib.closing(open_named(self._model, allow_download=False, progress=self._progress)) as file:
+        with contextlib.closing(open_named(self._model, progress=self._progress)) as file:
             cost = _cost(file, cases, self._kv_type)
             for threads, group in itertools.groupby(cases, lambda case: case.threads):
                 tracks = [_Track(case) for case in group]

@@ -29,7 +29,7 @@ def tokenize_command(
     if text is None:
         text = sys.stdin.read() if file is None else file.read_text(encoding="utf-8")
     with progress_bars() as progress:
-        tokenizer = load_tokenizer(model, allow_download=False, progress=progress)
+        tokenizer = load_tokenizer(model, progress=progress)
     ids = tokenizer.encode(text, add_special_tokens=not no_special, parse_special=parse_special)
     pieces = [tokenizer.token_bytes(i).decode("utf-8", "replace") for i in ids]
     if output == "json":

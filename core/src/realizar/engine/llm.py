@@ -187,9 +187,9 @@ class LLM:
         return Generation(ids, params, self.tokenizer, total, self.load_s, emit)
 
 
-def load_tokenizer(model: str | Path, *, allow_download: bool = True, progress: Progress = silent) -> Tokenizer:
-    """The tokenizer of a model file (a vocabulary-only file will do) or of a model's name."""
-    file = open_named(model, allow_download=allow_download, progress=progress)
+def load_tokenizer(model: str | Path, *, progress: Progress = silent) -> Tokenizer:
+    """The tokenizer of a model file (a vocabulary-only file will do), or of a model by name that was pulled."""
+    file = open_named(model, progress=progress)
     if file.tokenizer is None:
         raise ModelError(f"{file.path}: {file.no_tokenizer or 'the file has no tokenizer'}")
     return build_tokenizer(file.tokenizer)

@@ -35,7 +35,7 @@ class LoadedModel:
 
 
 def open_named(
-    model: str | Path, *, model_format: str | None = None, allow_download: bool = True, progress: Progress = silent
+    model: str | Path, *, model_format: str | None = None, allow_download: bool = False, progress: Progress = silent
 ) -> ModelFile:
     """The model file that a path or a model's name means; a name is downloaded at first use if allowed."""
     return open_model(resolve(str(model), allow_download=allow_download, progress=progress), model_format)
