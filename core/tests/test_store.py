@@ -234,6 +234,16 @@ class TestShow:
         assert listed[1].path == tiny and listed[1].receipt == read_receipt(tiny.parent)
         assert listed[0].receipt is None
 
+    def test_a_receipt_that_names_nothing_is_logged_and_not_listed(
+        self, catalog: Catalog, tiny: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for name, content in {"hf-1": b"{", "hf-2": (tiny.parent / "receipt.json").read_bytes()}.items():
+            (models_folder() / name).mkdir()
+            (models_folder() / name / "receipt.json").write_bytes(content)
+        (models_folder() / "empty").mkdir()
+        assert [stored.name for stored in list_models(catalog=catalog)] == ["big-1.5", "tiny"]
+        assert f"{models_folder() / 'hf-1'}: not listed" in caplog.text
+
     def test_looking_creates_nothing(self, catalog: Catalog, home: Path) -> None:
         list_models(catalog=catalog)
         show("tiny", catalog=catalog)

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
 import re
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import attrs
 
 from realizar.errors import StoreError
 from realizar.progress import Progress
-from realizar.store.assembly import Assembly
-from realizar.store.cache import check_room
 from realizar.store.pins import Pin, is_plain_name
 from realizar.store.receipt import Receipt
-from realizar.store.stages import DOWNLOADING
 
-MAX_NBYTES = 1 << 38
-"""No file is larger than this, whatever a server says."""
-
-_TIMEOUT_S = 60
-_NETWORK = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 _FRAGMENT = re.compile(r"sha256=([0-9a-fA-F]{64})")
 
 
@@ -87,60 +74,7 @@ class UrlSource:
 
     def fetch(self, staging: Path, folder: Path, progress: Progress) -> Receipt:
         """Stream the file into `folder`; redirects may lead to https only. Raises StoreError."""
-        try:
-            with _open(self.url) as response:
-                pins = {self.file: Pin(_announced(response, self.url), self.sha256)}
-                check_room(staging, pins[self.file].size, self.file)
-                files = Assembly(folder, pins, progress)
-                files.append(self.file, response, DOWNLOADING)
-        except _NETWORK as error:
-            raise StoreError(f"{self.url}: {_reason(error)}") from error
-        if missing := files.room(self.file):
-            raise StoreError(f"{self.url}: the transfer ended {missing} bytes too early; try again")
-        try:
-            files.finish()
-        except StoreError as error:
-            raise StoreError(f"{self.url}: not the file that was asked for: {error}. Nothing was kept") from error
-        return Receipt(self.name, self.origin, pins, self.file)
+        from realizar.store.https import download  # HTTP and TLS, which a model that is here does not need
 
-
-class _HttpsOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirects as long as they keep to https."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str,
-        headers: http.client.HTTPMessage, newurl: str,
-    ) -> urllib.request.Request | None:  # fmt: skip
-        target = urljoin(req.full_url, newurl)
-        if urlsplit(target).scheme != "https":
-            raise StoreError(f"{req.full_url}: redirects to {target}, which is not https")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _open(url: str) -> http.client.HTTPResponse:
-    """The response to a GET: by way of the user's proxy if one is set, with certificates checked, over nothing else."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(), urllib.request.HTTPSHandler(), _HttpsOnly(),
-        urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor(),
-        urllib.request.UnknownHandler(),
-    ):  # fmt: skip
-        opener.add_handler(handler)
-    response: Any = opener.open(urllib.request.Request(url, headers={"User-Agent": "realizar"}), timeout=_TIMEOUT_S)
-    return response  # type: ignore[no-any-return]
-
-
-def _announced(response: http.client.HTTPResponse, url: str) -> int:
-    """The length that the server announces; without one nothing would tell a whole file from a cut one."""
-    length = response.length
-    if length is None or not 0 < length <= MAX_NBYTES:
-        raise StoreError(f"{url}: the server announces {length} bytes, expected a length from 1 to {MAX_NBYTES}")
-    return length
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"the server answers {error.code} {error.reason}"
-    if isinstance(error, urllib.error.URLError):
-        return f"cannot be reached: {error.reason}"
-    return f"the transfer failed: {error or type(error).__name__}; try again"
+        pin = download(self.url, self.file, self.sha256, folder, progress)
+        return Receipt(self.name, self.origin, {self.file: pin}, self.file)
