@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 from pathlib import Path
@@ -31,6 +32,11 @@ WHEEL = {
     "size": "1000",
     "sha256": f'"{"a" * 64}"',
 }
+
+ESCAPING = json.dumps(
+    {"name": "tiny", "origin": "", "files": {"../x": {"size": 1, "sha256": SHA256}}, "pulled_at": ""}
+).encode()
+"""A receipt of a file outside its folder."""
 
 
 def pin(name: str = "m.gguf", size: str = str(len(MODEL)), sha256: str | None = f'"{SHA256}"') -> str:
@@ -273,7 +279,9 @@ class TestShow:
         newer = load_catalog(write_catalog(tmp_path, "tiny", files=pin(sha256=f'"{"b" * 64}"'), wheel_version='"2.0"'))
         assert "pulled as some-model 1.0, which tiny no longer means" in show("tiny", catalog=newer).detail
 
-    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"size": "x"}', b"[" * 70000, b"1" * 2000000])
+    @pytest.mark.parametrize(
+        "content", [b"", b"{", b"[]", b"\xff", b'{"size": "x"}', ESCAPING, b"[" * 70000, b"1" * 2000000]
+    )
     def test_a_damaged_receipt_is_reported(self, catalog: Catalog, tiny: Path, content: bytes) -> None:
         (tiny.parent / "receipt.json").write_bytes(content)
         stored = show("tiny", catalog=catalog)

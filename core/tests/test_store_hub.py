@@ -285,7 +285,7 @@ def test_a_token_opens_a_gated_repository(hub: Hub, tmp_path: Path, monkeypatch:
     ("lies", "message"),
     [
         ({"sha": "../../x"}, "is commit '../../x'"),
-        ({"siblings": [{"rfilename": "../m.gguf", "size": 9}]}, r"lists a file '\.\./m\.gguf'"),
+        ({"siblings": [{"rfilename": "../m.gguf", "size": 9}]}, r"hf://org/tiny: lists a file '\.\./m\.gguf'"),
         ({"siblings": [{"rfilename": "m.gguf", "size": 9}]}, "file 'm.gguf' cannot be had"),
         ({"siblings": None}, "neither GGUF files nor config.json"),
         ({"siblings": [{"rfilename": "m.gguf", "size": 1 << 60}]}, r"needs \d+ bytes of disk, .* HF_HOME"),
@@ -359,6 +359,7 @@ def test_offline_the_cache_is_read_in_place(hub: Hub, tmp_path: Path, monkeypatc
     asked = hub.num_requests
     assert resolve("hf://org/tiny", allow_download=False) == snapshot(tmp_path)
     assert (show("hf://org/tiny").status, show("hf://org/tiny").receipt) == ("ready", None)
+    assert "no hashes are known" in show("hf://org/tiny", check_sha256=True).detail
     go_offline(monkeypatch)
     assert pull("hf://org/tiny") == resolve("hf://org/tiny", allow_download=True) == snapshot(tmp_path)
     assert show("hf://org/tiny", check_sha256=True).size == sum(len(REPO[name]) for name in WANTED)

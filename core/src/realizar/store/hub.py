@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -81,7 +81,7 @@ class HubSource:
         if not hub_client.is_installed():
             return None
         snapshot = HubClient(self.repo).snapshot(self.revision)
-        return None if snapshot is None else snapshot / choose(_names(snapshot), self.wanted, self.name)[1]
+        return None if snapshot is None else snapshot / self._choose(_names(snapshot))[1]
 
     def fetch(self, staging: Path, folder: Path, progress: Progress) -> Receipt:
         """Bring the files that are not there into huggingface_hub's cache, and verify every byte.
@@ -91,20 +91,25 @@ class HubSource:
         client = HubClient(self.repo)
         snapshot = client.snapshot(self.revision) if client.offline else None
         if snapshot is not None:
-            names, file = choose(_names(snapshot), self.wanted, self.name)
+            names, file = self._choose(_names(snapshot))
             pins = {name: _pin(snapshot / name, progress) for name in names}
             return Receipt(self.name, f"{self.repo}@{snapshot.name}", pins, file, str(snapshot))
         commit, listed = client.listing(self.revision)
-        names, file = choose(listed.keys(), self.wanted, self.name)
-        for name in names:
-            if not is_plain_path(name):
-                raise StoreError(f"{self.name}: the hub lists a file {name!r}, whose name cannot be kept")
+        names, file = self._choose(listed.keys())
         present = client.snapshot(commit)
         missing = sum(listed[name].size for name in names if present is None or not (present / name).is_file())
         client.cache.mkdir(parents=True, exist_ok=True)
         check_room(client.cache, missing, self.name, "HF_HOME")
         pins, home = _download(client, commit, {name: listed[name] for name in names}, progress)
         return Receipt(self.name, f"{self.repo}@{commit}", pins, file, str(home))
+
+    def _choose(self, listed: Collection[str]) -> tuple[list[str], str]:
+        """The files to take of those listed, and the one to open; their names are proven to stay in a folder."""
+        names, file = choose(listed, self.wanted, self.name)
+        for name in names:
+            if not is_plain_path(name):
+                raise StoreError(f"{self.name}: lists a file {name!r}, whose name cannot be kept")
+        return names, file
 
 
 def _download(

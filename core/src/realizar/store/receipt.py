@@ -12,7 +12,7 @@ import attrs
 
 from realizar.errors import StoreError
 from realizar.store.cache import sync_folder
-from realizar.store.pins import RECEIPT, Pin
+from realizar.store.pins import RECEIPT, Pin, is_plain_path
 from realizar.store.strict import structure
 
 _MAX_NBYTES = 1 << 20
@@ -35,6 +35,13 @@ class Receipt:
     file: str = ""
     folder: str = ""
     pulled_at: str = attrs.field(factory=_now)
+
+    def __attrs_post_init__(self) -> None:
+        for name in self.files:
+            if not is_plain_path(name):
+                raise ValueError(f"files: must be below their folder under plain names, found {name!r}")
+        if self.file and self.file not in self.files:
+            raise ValueError(f"file: {self.file!r} is not among the files")
 
     def home(self, beside: Path) -> Path:
         """The folder of the files, for a receipt in the folder `beside`."""

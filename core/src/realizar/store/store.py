@@ -32,7 +32,8 @@ class StoredModel:
     """One model and the state of its files.
 
     path: the file or folder to open. status: absent (not pulled), ready, or damaged; detail says why it is damaged,
-    else it is empty. receipt: None for a model that is absent, or that another program brought.
+    or what could not be checked, else it is empty. receipt: None for a model that is absent, or that another program
+    brought.
     """
 
     source: Source
@@ -94,9 +95,12 @@ def show(
     """One model and its state; by default from receipt and sizes, with `check_sha256` from all its bytes."""
     stored = _inspect(find_source(name, shipped_catalog() if catalog is None else catalog))
     if stored.status == "absent":
-        return _elsewhere(stored)
-    if stored.receipt is None or stored.status != "ready" or not check_sha256:
+        stored = _elsewhere(stored)
+    if stored.status != "ready" or not check_sha256:
         return stored
+    if stored.receipt is None:
+        problem = f"another program brought it, so no hashes are known; `realizar pull {shlex.quote(name)}` learns them"
+        return attrs.evolve(stored, detail=problem)
     home = stored.receipt.home(model_folder(stored.source.key))
     try:
         for file, pin in stored.receipt.files.items():
