@@ -53,7 +53,8 @@ def tests(session: nox.Session, word: str) -> None:
         _pytest(session, PLUGINS, "tests", "--ignore=tests/oracles", "--ignore=tests/third_party")
         return
     folder = Path("core") if word == "core" else PLUGINS[word]
-    session.install("coverage", *([] if word == "core" else [f"./{folder}"]), "./core[testing]")
+    core = "./core[testing,hub]" if word == "core" else "./core[testing]"
+    session.install("coverage", *([] if word == "core" else [f"./{folder}"]), core)
     _pytest(session, [] if word == "core" else [word], f"{folder}/tests", "--ignore-glob=*/test_conformance.py")
 
 

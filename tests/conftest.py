@@ -42,6 +42,15 @@ def gemma3() -> Path:
 
 
 @pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The real model, a directory, pulled if it is not here; what needs it is skipped where it cannot be had."""
+    try:
+        return resolve("minilm", allow_download=True)
+    except StoreError as error:
+        pytest.skip(f"MiniLM cannot be had here: {error}")
+
+
+@pytest.fixture(scope="session")
 def write_gguf(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Writes a tiny model as a GGUF file: `write_gguf("Q4_1", seed=3)`; options are `tiny_model`'s."""
     write = runpy.run_path(str(ROOT / "plugins/formats/gguf/tests/tiny_gguf.py"))["write_tiny_gguf"]

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from realizar import load_tokenizer
-from realizar.errors import StoreError
-from realizar.store import resolve
 from realizar.tokenizers import Tokenizer
 
 pytestmark = pytest.mark.model
@@ -18,11 +16,8 @@ CASES = json.loads((Path(__file__).parent / "data/gemma3_greedy_f32.json").read_
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    try:
-        return load_tokenizer(resolve("gemma3", allow_download=False))
-    except StoreError as error:
-        pytest.skip(f"Gemma 3 is not here: {error}")
+def tokenizer(gemma3: Path) -> Tokenizer:
+    return load_tokenizer(gemma3)
 
 
 def test_prompts_become_their_ids(tokenizer: Tokenizer) -> None:

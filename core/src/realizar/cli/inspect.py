@@ -26,7 +26,7 @@ from realizar.selection import build_graph, build_tokenizer, choose_backend
 def inspect_command(model: str, model_format: str | None, tensors: bool, metadata: bool, output: str) -> None:
     """Show what MODEL holds, which plugin reads it, and whether it can run here."""
     with progress_bars() as progress:
-        file = open_named(model, model_format=model_format, allow_download=False, progress=progress)
+        file = open_named(model, model_format=model_format, progress=progress)
     report = describe(file)
     if tensors:
         report["tensors"] = [

@@ -24,7 +24,7 @@ def perplexity_command(model: str, file: Path, window: int, output: str, **optio
     """Print the perplexity of MODEL on the text in FILE, window by window, each token judged by those before it."""
     text = file.read_text(encoding="utf-8")
     with progress_bars() as progress:
-        llm = LLM(model, progress=progress, **options)
+        llm = LLM(model, allow_download=False, progress=progress, **options)
         with llm:
             losses = negative_log_likelihoods(llm, llm.tokenizer.encode(text), window, progress)
     mean = sum(losses) / len(losses)

@@ -29,7 +29,7 @@ from realizar.trace import Tracer
 def run_command(
     model: str, prompt: str | None, system: str | None, raw: bool, output: str, trace: Path | None, **options: Any
 ) -> None:
-    """Generate from PROMPT (or standard input) with MODEL, a path or a name such as smollm2."""
+    """Generate from PROMPT (or standard input) with MODEL: a path, or a name such as smollm2 or hf://ORG/REPO."""
     if raw and system is not None:
         raise click.UsageError("--system needs the chat template that --raw leaves out; put the text into the prompt")
     params = sampling_params(options)

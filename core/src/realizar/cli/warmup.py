@@ -18,7 +18,7 @@ def warmup_command(model: str, **options: Any) -> None:
     """Load MODEL and run a prefill and a decode step, so that everything compiled is cached for the next start."""
     start = time.perf_counter()
     with progress_bars() as progress:
-        llm = LLM(model, progress=progress, **options)
+        llm = LLM(model, allow_download=False, progress=progress, **options)
         with llm:
             llm.warm_up()
     click.echo(f"{model} on {llm.backend_name}: ready after {time.perf_counter() - start:.1f} s")

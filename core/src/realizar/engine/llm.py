@@ -50,19 +50,26 @@ CACHE_NBYTES = 1 << 30
 class LLM:
     """A model ready to answer, many requests at a time.
 
-    model: a path, or a name such as "smollm2" (downloaded at first use). backend: a backend's name; the best one
-    by default. threads: CPU threads. max_model_len: context length in tokens. kv_type: type of the KV cache.
+    model: a path, or a name such as "smollm2" (downloaded at first use, unless allow_download is False; a path never
+    is). backend: a backend's name; the best one by default. threads: CPU threads. max_model_len: context length in
+    tokens. kv_type: type of the KV cache.
     Close it, or use it in a `with` statement. Methods may be called from any thread.
     """
 
     def __init__(
         self, model: str | Path, *, backend: str | None = None, threads: int | None = None,
         max_model_len: int | None = None, kv_type: str | None = None, model_format: str | None = None,
-        progress: Progress = silent, tracer: Tracer | None = None,
+        allow_download: bool = True, progress: Progress = silent, tracer: Tracer | None = None,
     ) -> None:  # fmt: skip
         options = BackendOptions(threads=threads, kv_type=kv_type)
         loaded = load_model(
-            model, options, backend=backend, model_format=model_format, progress=progress, tracer=tracer
+            model,
+            options,
+            backend=backend,
+            model_format=model_format,
+            allow_download=allow_download,
+            progress=progress,
+            tracer=tracer,
         )
         if loaded.file.tokenizer is None:
             raise ModelError(f"{loaded.file.path}: {loaded.file.no_tokenizer or 'the file has no tokenizer'}")
@@ -181,7 +188,7 @@ class LLM:
 
 
 def load_tokenizer(model: str | Path, *, progress: Progress = silent) -> Tokenizer:
-    """The tokenizer of a model file (a vocabulary-only file will do) or of a model's name."""
+    """The tokenizer of a model file (a vocabulary-only file will do), or of a model by name that was pulled."""
     file = open_named(model, progress=progress)
     if file.tokenizer is None:
         raise ModelError(f"{file.path}: {file.no_tokenizer or 'the file has no tokenizer'}")

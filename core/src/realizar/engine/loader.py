@@ -35,21 +35,21 @@ class LoadedModel:
 
 
 def open_named(
-    model: str | Path, *, model_format: str | None = None, allow_download: bool = True, progress: Progress = silent
+    model: str | Path, *, model_format: str | None = None, allow_download: bool = False, progress: Progress = silent
 ) -> ModelFile:
-    """The model file that a path or an alias names; an alias is downloaded at first use if allowed."""
+    """The model file that a path or a model's name means; a name is downloaded at first use if allowed."""
     return open_model(resolve(str(model), allow_download=allow_download, progress=progress), model_format)
 
 
 def load_model(
     model: str | Path, options: BackendOptions, *, backend: str | None = None, model_format: str | None = None,
-    progress: Progress = silent, tracer: Tracer | None = None,
+    allow_download: bool = True, progress: Progress = silent, tracer: Tracer | None = None,
 ) -> LoadedModel:  # fmt: skip
     """Open `model`, build its graph and load every weight the graph reads.
 
     Raises RealizarError for anything wrong with the file, the plugins or the options.
     """
-    file = open_named(model, model_format=model_format, progress=progress)
+    file = open_named(model, model_format=model_format, allow_download=allow_download, progress=progress)
     start = time.perf_counter_ns()
     if file.config is None:
         raise ModelError(f"{file.path}: cannot be run, {file.no_config or 'the file has no model configuration'}")

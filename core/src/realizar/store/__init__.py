@@ -1,19 +1,22 @@
-"""Models by name: what an alias means, where its file is kept, how it gets there.
+"""Models by name: what a name means, where its files are kept, how they get there.
 
 Only `pull`, and `resolve` with `allow_download=True`, touch the network.
 """
 
 from realizar.progress import Progress
-from realizar.store.catalog import Alias, Catalog, WheelSource, load_catalog
+from realizar.store.catalog import Alias, Catalog, load_catalog
 from realizar.store.pulling import pull
 from realizar.store.receipt import Receipt
+from realizar.store.source import Source
 from realizar.store.store import StoredModel, list_models, remove, resolve, show
+from realizar.store.wheel import WheelSource
 
 __all__ = [
     "Alias",
     "Catalog",
     "Progress",
     "Receipt",
+    "Source",
     "StoredModel",
     "WheelSource",
     "list_models",

@@ -1,14 +1,17 @@
 """Where models are kept, and the lock that one process at a time holds on one of them.
 
-<models>/<alias>/<file>            the model, whole and verified
-<models>/<alias>/receipt.json      written last: its presence says that the file is whole
-<models>/.staging/<alias>/<any>/   a pull under way, or what a killed one left behind
-<models>/.locks/<alias>.lock       empty; the operating system drops the lock when its holder dies
+<models>/<key>/<file>            the model, whole and verified; a model from Hugging Face stays in Hugging Face's cache
+<models>/<key>/receipt.json      comes in one rename with the files: its presence says that they are whole
+<models>/.staging/<key>/<any>/   a pull under way, or what a killed one left behind
+<models>/.locks/<key>.lock       empty; the operating system drops the lock when its holder dies
+
+The key is an alias, `sha256-` and the digest of a file from a URL, or `hf-` and a digest of the name.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -17,8 +20,8 @@ from pathlib import Path
 
 import platformdirs
 
+from realizar.errors import StoreError
 from realizar.progress import Progress
-from realizar.store.catalog import Alias
 from realizar.store.stages import WAITING
 
 _POLL_S = 0.2
@@ -31,29 +34,37 @@ def models_folder() -> Path:
     return root / "models"
 
 
-def model_folder(alias: Alias) -> Path:
-    """The folder of one model's file and receipt; not created here."""
-    return models_folder() / alias.name
+def model_folder(key: str) -> Path:
+    """The folder of one model's files and receipt; not created here."""
+    return models_folder() / key
 
 
-def model_path(alias: Alias) -> Path:
-    """Where the model's file is, or would be."""
-    return model_folder(alias) / alias.file
-
-
-def staging_folder(alias: Alias) -> Path:
+def staging_folder(key: str) -> Path:
     """Where pulls of this model work: in the same file system as its final place, so that a rename is atomic."""
-    return models_folder() / ".staging" / alias.name
+    return models_folder() / ".staging" / key
+
+
+def check_room(folder: Path, nbytes: int, name: str, remedy: str = "REALIZAR_HOME") -> None:
+    """Raise StoreError unless the disk of `folder` has room for what pulling `name` needs.
+
+    remedy: the environment variable that names another disk.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < nbytes:
+        raise StoreError(
+            f"{folder}: pulling {name} needs {nbytes} bytes of disk, {free} are free; "
+            f"make room or set {remedy} to a folder on a larger disk"
+        )
 
 
 @contextmanager
-def locked(alias: Alias, progress: Progress) -> Iterator[None]:
+def locked(key: str, progress: Progress) -> Iterator[None]:
     """Hold the model's lock, waiting for another process that has it.
 
     Works between processes and between threads; dropped by the operating system when the holder is killed.
     The lock file itself stays: unlinking it would let two processes lock two files of one name.
     """
-    path = models_folder() / ".locks" / f"{alias.name}.lock"
+    path = models_folder() / ".locks" / f"{key}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import functools
+import logging
 import re
+import shutil
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,55 +16,97 @@ from typing import Any
 import attrs
 
 from realizar.errors import StoreError
+from realizar.progress import Progress
+from realizar.store.assembly import Assembly
+from realizar.store.cache import check_room
+from realizar.store.download import download_wheel
+from realizar.store.pins import Pin, is_plain_path
+from realizar.store.receipt import Receipt
 from realizar.store.strict import structure
+from realizar.store.wheel import WheelSource, extract
+
+_log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
 _SHIPPED = Path(__file__).with_name("aliases.toml")
 
 
-def _positive(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if value <= 0:
-        raise ValueError(f"{attribute.name} must be positive, found {value}")
-
-
-def _plain_file_name(instance: object, attribute: attrs.Attribute[str], value: str) -> None:
-    if value in ("", ".", "..") or re.search(r'[\x00-\x1f/\\:*?"<>|]', value):
-        raise ValueError(f"{attribute.name} must be a plain file name, found {value!r}")
-
-
-_SHA256 = attrs.validators.matches_re(r"[0-9a-f]{64}")
-
-
-@attrs.frozen
-class WheelSource:
-    """A file inside a wheel of a Python package index.
-
-    member: its name in the zip; size, sha256: of the whole wheel.
-    """
-
-    distribution: str = attrs.field(validator=attrs.validators.matches_re(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"))
-    version: str = attrs.field(validator=attrs.validators.matches_re(r"[A-Za-z0-9.!+_-]+"))
-    member: str
-    size: int = attrs.field(validator=_positive)
-    sha256: str = attrs.field(validator=_SHA256)
-
-
 @attrs.frozen
 class Alias:
-    """One model by name: a pinned file, and the source that it comes from.
+    """One model by name: pinned files, and the wheels that bring them.
 
-    format: the word of the format plugin that reads it; license: an SPDX expression.
-    file: its name in the cache; size in bytes and sha256: of that file.
+    format: the word of the format plugin that reads it; license: an SPDX expression; terms: where to read a licence
+    that SPDX does not know. file: the one to open; empty for the folder of all of them.
     """
 
     name: str
     description: str
     license: str
     format: str
-    file: str = attrs.field(validator=_plain_file_name)
-    size: int = attrs.field(validator=_positive)
-    sha256: str = attrs.field(validator=_SHA256)
-    wheel: WheelSource
+    files: Mapping[str, Pin]
+    wheels: tuple[WheelSource, ...]
+    file: str = ""
+    terms: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        for name in self.files:
+            if not is_plain_path(name):
+                raise ValueError(f"files: must be plain file names, or such below folders, found {name!r}")
+        if self.file and self.file not in self.files:
+            raise ValueError(f"file: {self.file!r} is not among the files")
+        brought = {name for wheel in self.wheels for name in wheel.members.values()}
+        if brought != set(self.files):
+            raise ValueError(f"members: they make {sorted(brought)}, expected {sorted(self.files)}")
+
+    @property
+    def key(self) -> str:
+        """Its folder in the cache."""
+        return self.name
+
+    @property
+    def origin(self) -> str:
+        """The distributions that it comes from."""
+        first, *others = (f"{wheel.distribution} {wheel.version}" for wheel in self.wheels)
+        return f"{first} and {len(others)} more" if others else first
+
+    def pins(self, receipt: Receipt | None) -> Mapping[str, Pin]:
+        """Its files, which no receipt changes."""
+        return self.files
+
+    def means(self, receipt: Receipt) -> bool:
+        """Whether these are the files that the alias means today."""
+        return (receipt.files, receipt.file) == (self.files, self.file)
+
+    def cached(self) -> Path | None:
+        """None: nobody else keeps these files."""
+        return None
+
+    def fetch(self, staging: Path, folder: Path, progress: Progress) -> Receipt:
+        """Download the wheels, one after another, and put the files together in `folder`."""
+        if self.terms:
+            _log.warning("%s is under terms of its own (%s); read them: %s", self.name, self.license, self.terms)
+        largest, total = max(wheel.size for wheel in self.wheels), sum(pin.size for pin in self.files.values())
+        # pip holds a wheel twice for a moment; the last wheel and the unpacked files lie side by side.
+        check_room(staging, largest + max(largest, total), self.name)
+        files = Assembly(folder, self.files, progress)
+        done, total = 0, sum(wheel.size for wheel in self.wheels)
+        for wheel in self.wheels:
+            work = staging / wheel.distribution
+            work.mkdir()
+            extract(download_wheel(wheel, work, _share(progress, done, total)), wheel, files)
+            shutil.rmtree(work)
+            done += wheel.size
+        files.finish()
+        return Receipt(self.name, self.origin, self.files, self.file)
+
+
+def _share(progress: Progress, before: int, of: int) -> Progress:
+    """The progress of one wheel as a share of all of them."""
+
+    def report(stage: str, done: int, total: int) -> None:
+        progress(stage, before + done, of)
+
+    return report
 
 
 Catalog = Mapping[str, Alias]

@@ -17,13 +17,18 @@ def verify(path: Path, *, size: int, sha256: str, progress: Progress) -> None:
     found_size = path.stat().st_size
     if found_size != size:
         raise StoreError(f"{path}: has {found_size} bytes, expected {size}")
-    digest, done = hashlib.sha256(), 0
+    check_digest(digest(path, progress), sha256, str(path))
+
+
+def digest(path: Path, progress: Progress) -> str:
+    """The SHA-256 of a file in lower-case hexadecimal."""
+    found, done, size = hashlib.sha256(), 0, path.stat().st_size
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
-            digest.update(chunk)
+            found.update(chunk)
             done += len(chunk)
             progress(VERIFYING, done, size)
-    check_digest(digest.hexdigest(), sha256, str(path))
+    return found.hexdigest()
 
 
 def check_digest(found: str, expected: str, what: str) -> None:

