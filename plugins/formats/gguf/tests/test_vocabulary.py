@@ -36,7 +36,7 @@ def vocabulary(directory: Path, model: str, *keys: bytes, size: int = 200) -> To
         ("llama", "spm", (True, False, True), (1, (2,), 0, None)),
         ("gemma4", "spm", (True, False, False), (None, (), None, None)),
         ("t5", "unigram", (False, True, False), (None, (1,), 2, 0)),
-        ("bert", "wordpiece", (True, False, False), (101, (), 100, 0)),
+        ("bert", "wordpiece", (True, True, False), (101, (102,), 100, 0)),
         ("rwkv", "rwkv", (False, False, False), (None, (), None, None)),
     ],
 )

@@ -6,9 +6,11 @@ What a file leaves out is filled in as llama.cpp does, by kind of vocabulary:
 |-----------|---------|---------|------------------|---------------------|
 | spm       | yes     | no      | yes              | 1, 2, 0, -          |
 | unigram   | no      | yes     | no               | -, 1, 2, 0          |
-| wordpiece | yes     | no      | no               | 101, -, 100, 0      |
+| wordpiece | yes     | yes     | no               | 101, 102, 100, 0    |
 | bpe       | by pre  | no      | no               | none                |
 | gemma4    | yes     | no      | no               | none                |
+
+What ends a text of wordpiece is its separator, [SEP].
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class _Defaults:
 _DEFAULTS = {
     "spm": _Defaults(add_bos=True, add_space_prefix=True, bos=1, eos=2, unk=0),
     "unigram": _Defaults(add_eos=True, eos=1, unk=2, pad=0),
-    "wordpiece": _Defaults(add_bos=True, bos=101, unk=100, pad=0),
+    "wordpiece": _Defaults(add_bos=True, add_eos=True, bos=101, eos=102, unk=100, pad=0),
     "gemma4": _Defaults(add_bos=True),
 }
 
@@ -73,7 +75,7 @@ def read_tokenizer(metadata: Metadata) -> TokenizerSpec | None:
         merges=metadata.array("tokenizer.ggml.merges", ValueType.STRING),  # type: ignore[arg-type]
         scores=None if kind == "gemma4" else scores,  # type: ignore[arg-type]
         bos_token_id=ids.get("bos", defaults.bos),
-        eos_token_ids=ids.ends(defaults.eos),
+        eos_token_ids=ids.ends("seperator" if model == "wordpiece" else "eos", defaults.eos),
         unk_token_id=ids.get("unknown", defaults.unk),
         pad_token_id=ids.get("padding", defaults.pad),
         add_bos_token=_flag(metadata, "add_bos_token", defaults.add_bos),
@@ -98,9 +100,9 @@ class _SpecialIds:
             return default
         return found
 
-    def ends(self, default: int | None) -> tuple[int, ...]:
-        """End of sequence, of turn, of message: each once, in this order."""
-        found = (self.get("eos", default), self.get("eot"), self.get("eom"))
+    def ends(self, name: str, default: int | None) -> tuple[int, ...]:
+        """End of sequence (under `name`), of turn, of message: each once, in this order."""
+        found = (self.get(name, default), self.get("eot"), self.get("eom"))
         return tuple(dict.fromkeys(token_id for token_id in found if token_id is not None))
 
 
