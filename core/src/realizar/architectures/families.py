@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from realizar.architectures.architecture import Architecture
+from realizar.architectures.bert import Bert
 from realizar.architectures.bloom import Bloom
 from realizar.architectures.cohere import Cohere
 from realizar.architectures.falcon import Falcon
@@ -27,6 +28,7 @@ from realizar.architectures.stablelm import StableLM
 from realizar.architectures.starcoder2 import StarCoder2
 
 FAMILIES: tuple[Architecture, ...] = (
+    Bert(),
     Bloom(),
     Cohere(),
     Falcon(),
