@@ -1,9 +1,10 @@
-"""BERT and RoBERTa: token, position and text embeddings under a norm, then layers with a norm after each sublayer."""
+"""BERT and RoBERTa: learned positions, a norm after each sublayer, an FFN without a gate."""
 
 from __future__ import annotations
 
 from realizar.architectures.decoder_builder import DecoderBuilder
 from realizar.architectures.encoder import Encoder
+from realizar.architectures.layers import post_norm_layer
 from realizar.architectures.rope import Rotation
 
 
@@ -13,19 +14,9 @@ class Bert(Encoder):
     name = "bert"
     model_types = ("bert", "roberta", "xlm-roberta", "camembert")
 
-    def embed(self, b: DecoderBuilder) -> None:
-        super().embed(b)
-        if b.config.type_vocab_size is not None:
-            b.embedding("token_type_ids", "embed_token_types", b.config.type_vocab_size, "token_type")
-            b.add("add", ("x", "token_type"), "x")
+    def add_positions(self, b: DecoderBuilder) -> None:
         b.embedding("positions", "embed_positions", b.config.max_position_embeddings, "position")
         b.add("add", ("x", "position"), "x")
-        b.norm("x", "embed_layernorm", "x")
 
     def layer(self, b: DecoderBuilder, rotate: Rotation) -> None:
-        b.attention("x")
-        b.residual()
-        b.norm("x", "post_attention_layernorm", "x")
-        b.plain_ffn("x")
-        b.residual()
-        b.norm("x", "post_feedforward_layernorm", "x")
+        post_norm_layer(b, None, b.plain_ffn)

@@ -16,6 +16,7 @@ from realizar.architectures.granite import Granite
 from realizar.architectures.llama import Llama
 from realizar.architectures.mixtral import Mixtral
 from realizar.architectures.mpt import MPT
+from realizar.architectures.nomic_bert import NomicBert
 from realizar.architectures.olmo2 import OLMo2
 from realizar.architectures.phi import Phi
 from realizar.architectures.phi3 import Phi3
@@ -41,6 +42,7 @@ FAMILIES: tuple[Architecture, ...] = (
     Llama(),
     Mixtral(),
     MPT(),
+    NomicBert(),
     OLMo2(),
     Phi(),
     Phi3(),

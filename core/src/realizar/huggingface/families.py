@@ -166,6 +166,7 @@ FAMILIES: dict[str, Family] = {
     "bloom": Family({"max_position_embeddings": 2048, "tie_word_embeddings": True}, _bloom, grouped=True),
     "mpt": Family({"tie_word_embeddings": True}, _mpt),
     "bert": Family(_BERT, _bert),
+    "nomic_bert": Family({**_BERT, "hidden_act": "silu", "rope_theta": 1000.0}, _bert),
     **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), Family(_BERT, _roberta, pads_positions=True)),
 }  # fmt: skip
 """By model_type; others are taken by their keys alone."""

@@ -22,7 +22,7 @@ _WHOLE = {
     "word_embeddings_layernorm": "embed_layernorm", "ln_f": "norm", "norm_f": "norm", "final_layernorm": "norm",
     "final_layer_norm": "norm", "embeddings.word_embeddings": "embed_tokens",
     "embeddings.position_embeddings": "embed_positions", "embeddings.token_type_embeddings": "embed_token_types",
-    "embeddings.LayerNorm": "embed_layernorm",
+    "embeddings.LayerNorm": "embed_layernorm", "emb_ln": "embed_layernorm",
 }  # fmt: skip
 
 _LAYER = {
@@ -39,13 +39,14 @@ _LAYER = {
     "attention.self.key": "self_attn.k_proj", "attention.self.value": "self_attn.v_proj",
     "attention.output.dense": "self_attn.o_proj", "attention.output.LayerNorm": "post_attention_layernorm",
     "intermediate.dense": "mlp.up_proj", "output.dense": "mlp.down_proj",
-    "output.LayerNorm": "post_feedforward_layernorm",
+    "output.LayerNorm": "post_feedforward_layernorm", "norm1": "post_attention_layernorm",
+    "norm2": "post_feedforward_layernorm", "mlp.fc11": "mlp.up_proj", "mlp.fc12": "mlp.gate_proj",
 }  # fmt: skip
 
 _MIXTRAL = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 
 _PREFIX = re.compile(r"(?:model\.language_model|language_model\.model|model|transformer|gpt_neox|bert|roberta)\.")
-_LAYER_NAME = re.compile(r"(?:layers|h|blocks|encoder\.layer)\.(\d+)\.(.+)\.(weight|bias)")
+_LAYER_NAME = re.compile(r"(?:layers|h|blocks|encoder\.layers?)\.(\d+)\.(.+)\.(weight|bias)")
 _EXPERT = re.compile(r"block_sparse_moe\.experts\.(\d+)\.(w[123])")
 _OLD_NORM = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 _STACKED = re.compile(r"(model\.layers\.\d+\.mlp\.experts\.)(\d+)\.(\w+_proj\.weight)")
