@@ -193,7 +193,7 @@ class LLM:
     def warm_up(self) -> None:
         """Run a prefill and a decode step, so that whatever is compiled on first use is."""
         if not self._gives_logits:
-            self.embed(["a"], pooling=self.config.pooling_type or "mean")
+            self.embed(["a"], pooling=self.config.pooling_type or "mean", truncate=True)
             return
         params = SamplingParams(temperature=0.0, max_tokens=2, ignore_eos=True)
         self.generate([0] * max(1, min(16, self.max_model_len - 2)), params)

@@ -55,6 +55,18 @@ def test_byte_level_bos_follows_the_pre_tokenizer(pre: str, add_bos: bool, tmp_p
     assert (spec.pre, spec.add_bos_token) == (pre, add_bos)
 
 
+def test_case_and_accents(tmp_path: Path) -> None:
+    def folded(**flags: bool) -> tuple[bool, bool]:
+        keys = [key(f"tokenizer.ggml.normalizer.{name}", BOOL, value) for name, value in flags.items()]
+        spec = vocabulary(tmp_path, "bert", *keys)
+        return spec.do_lower_case, spec.strip_accents
+
+    assert folded() == (True, True)
+    assert folded(lowercase=False) == (False, False)
+    assert folded(lowercase=False, strip_accents=True) == (False, True)
+    assert folded(strip_accents=False) == (True, False)
+
+
 def test_a_default_id_outside_the_vocabulary_is_dropped(tmp_path: Path) -> None:
     assert vocabulary(tmp_path, "bert", size=50).bos_token_id is None
 

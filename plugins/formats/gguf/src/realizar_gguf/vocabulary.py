@@ -66,6 +66,7 @@ def read_tokenizer(metadata: Metadata) -> TokenizerSpec | None:
     defaults = _DEFAULTS.get(kind) or _DEFAULTS.get(model, by_pre)
     scores = _per_token(metadata, "tokenizer.ggml.scores", ValueType.FLOAT32, len(tokens))
     ids = _SpecialIds(metadata, len(tokens))
+    lower = _flag(metadata, "normalizer.lowercase", True)
     return TokenizerSpec(
         model=model,
         tokens=tokens,  # type: ignore[arg-type]
@@ -81,6 +82,8 @@ def read_tokenizer(metadata: Metadata) -> TokenizerSpec | None:
         add_bos_token=_flag(metadata, "add_bos_token", defaults.add_bos),
         add_eos_token=_flag(metadata, "add_eos_token", defaults.add_eos),
         add_space_prefix=_flag(metadata, "add_space_prefix", defaults.add_space_prefix),
+        do_lower_case=lower,
+        strip_accents=_flag(metadata, "normalizer.strip_accents", lower),
         remove_extra_whitespaces=_flag(metadata, "remove_extra_whitespaces", False),
         precompiled_charsmap=_charsmap(metadata),
         chat_template=metadata.string("tokenizer.chat_template"),
