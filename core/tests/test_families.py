@@ -120,6 +120,17 @@ def test_bert() -> None:
     assert ops(BY_TYPE["bert"].build(single.config, single.tensors), 0).count("embedding") == 2
 
 
+def test_nomic_bert() -> None:
+    shapes = {"post_feedforward_layernorm.weight": (16,)}
+    config = tiny_model(model_type="nomic_bert", is_causal=False, **SMALL).config
+    tensors = AnyTensors(config, **shapes).only("post_", *GATED[1:])
+    tensors.put("model.embed_layernorm.weight", 16)
+    graph = BY_TYPE["nomic_bert"].build(config, tensors)
+    assert ops(graph, 0) == ["embedding", "layer_norm"]
+    assert ops(graph) == [*["linear"] * 3, "rope", "rope", "attention", "linear", "add", "layer_norm",
+                          "linear", "linear", "act_mul", "linear", "add", "layer_norm"]  # fmt: skip
+
+
 def test_a_decoder_that_gives_embeddings_ends_with_its_norm() -> None:
     graph = build("llama", pooling_type="last")
     assert ops(graph, -1) == ["gather_rows", "rms_norm"]

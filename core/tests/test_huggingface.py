@@ -222,6 +222,8 @@ def test_whatever_config_json_says_costs_one_clear_error(model_type: str, change
         ("encoder.layer.1.output.dense.weight", "model.layers.1.mlp.down_proj.weight"),
         ("encoder.layers.1.mlp.fc12.weight", "model.layers.1.mlp.gate_proj.weight"),
         ("pooler.dense.weight", "pooler.dense.weight"),
+        ("embed_tokens.weight", "model.embed_tokens.weight"), ("norm.weight", "model.norm.weight"),
+        ("layers.0.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.weight"),
     ],
 )  # fmt: skip
 def test_names(name: str, canonical: str) -> None:

@@ -1,6 +1,6 @@
-"""Encoders against transformers in float32, on tiny models with random weights, as `test_families` does decoders.
+"""Encoders, and decoders that give embeddings, against transformers in float32, as `test_families` does it.
 
-Hidden states are compared of each sequence alone, and of all of them in one batch; transformers pads there, we do not.
+The models are tiny and have random weights. Hidden states are compared of each sequence alone, and of all of them in one batch; transformers pads there, we do not.
 Where REALIZAR_LLAMA_CPP_MODELS names the `models` folder of a llama.cpp source tree, its converter writes GGUF files.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
@@ -35,6 +36,8 @@ _SIZES = {
 }  # fmt: skip
 _ROBERTA = {**_SIZES, "type_vocab_size": 1, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
 
+_DECODER = {**_SIZES, "num_key_value_heads": 2, "head_dim": 16, "bos_token_id": 1, "eos_token_id": 2}
+
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("bert", _SIZES),
     "bert, relu": ("bert", {**_SIZES, "hidden_act": "relu", "layer_norm_eps": 1e-2, "type_vocab_size": 3}),
@@ -42,6 +45,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "xlm-roberta": ("xlm-roberta", {**_ROBERTA, "pad_token_id": 3}),
     "camembert": ("camembert", _ROBERTA),
     "nomic_bert": ("nomic_bert", _SIZES),
+    "qwen3": ("qwen3", _DECODER),
+    "llama": ("llama", _DECODER),
 }
 
 
@@ -73,7 +78,7 @@ def test_hidden_states(name, backend, tmp_path):
     model = random_model(*CASES[name])
     config, tensors = _FAMILIES["saved"](model, tmp_path)
     assert config.unknown == ()
-    check(model, config, tensors, backend)
+    check(model, attrs.evolve(config, pooling_type="last"), tensors, backend)
 
 
 @pytest.mark.skipif(not LLAMA_CPP, reason="REALIZAR_LLAMA_CPP_MODELS names no folder of a llama.cpp source tree")
@@ -93,7 +98,7 @@ def check(model: Any, config: ModelConfig, tensors: Mapping[str, LazyTensor], ba
     spread = max(float(np.std(rows)) for rows in expected)
     assert spread > 0.1
     graph = build_graph(config, tensors)
-    assert graph.output == "last" and not graph.is_causal
+    assert graph.output == "last" and graph.is_causal == config.is_causal
     program = Program(graph, tensors, prompts(), (True,) * len(LENGTHS))
     with contextlib.closing(named("backend", backend, host()).contribution()) as engine:
         driver = Driver(engine, program, kv_type="F32", block_size=16)

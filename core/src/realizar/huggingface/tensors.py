@@ -20,7 +20,8 @@ from realizar.tensors import LazyTensor
 _WHOLE = {
     "wte": "embed_tokens", "wpe": "embed_positions", "word_embeddings": "embed_tokens", "embed_in": "embed_tokens",
     "word_embeddings_layernorm": "embed_layernorm", "ln_f": "norm", "norm_f": "norm", "final_layernorm": "norm",
-    "final_layer_norm": "norm", "embeddings.word_embeddings": "embed_tokens",
+    "final_layer_norm": "norm", "embed_tokens": "embed_tokens", "norm": "norm",
+    "embeddings.word_embeddings": "embed_tokens",
     "embeddings.position_embeddings": "embed_positions", "embeddings.token_type_embeddings": "embed_token_types",
     "embeddings.LayerNorm": "embed_layernorm", "emb_ln": "embed_layernorm",
 }  # fmt: skip
