@@ -1,7 +1,8 @@
 """Encoders, and decoders that give embeddings, against transformers in float32, as `test_families` does it.
 
-The models are tiny and have random weights. Hidden states are compared of each sequence alone, and of all of them in one batch; transformers pads there, we do not.
-Where REALIZAR_LLAMA_CPP_MODELS names the `models` folder of a llama.cpp source tree, its converter writes GGUF files.
+Hidden states of tiny models with random weights are compared, of each sequence alone and of all in one batch;
+transformers pads there, we do not. Where REALIZAR_LLAMA_CPP_MODELS names the `models` folder of a llama.cpp source
+tree, its converter writes GGUF files.
 """
 
 from __future__ import annotations
