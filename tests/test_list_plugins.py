@@ -20,6 +20,7 @@ OURS = {
     ("format", "safetensors"): "realizar-safetensors",
     ("tokenizer", "bpe"): "realizar-bpe",
     ("tokenizer", "sentencepiece"): "realizar-sentencepiece",
+    ("tokenizer", "wordpiece"): "realizar-wordpiece",
 }
 
 
@@ -53,7 +54,7 @@ def test_all_of_ours_are_listed_and_work(listed):
 
 
 def test_nothing_of_ours_fails_strictly(listed):
-    listed("--strict", REALIZAR_PLUGINS="gguf,safetensors,bpe,sentencepiece,numba")
+    listed("--strict", REALIZAR_PLUGINS="gguf,safetensors,bpe,sentencepiece,wordpiece,numba")
 
 
 def test_the_allow_list(listed):

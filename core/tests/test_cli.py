@@ -207,6 +207,46 @@ class TestTokenize:
         assert invoke("tokenize", model, "hi", "--file", model).exit_code == 2
 
 
+class TestEmbed:
+    """`realizar embed`."""
+
+    @pytest.fixture
+    def encoder(self, write_model):
+        return write_model(encoder=True)
+
+    def test_json(self, succeed, encoder):
+        result = json.loads(succeed("embed", encoder, "hé", "ho", "--format", "json", "--backend", "numpy"))
+        assert result["texts"] == ["hé", "ho"]
+        assert [len(vector) for vector in result["embeddings"]] == [64, 64]
+        assert [sum(x * x for x in vector) for vector in result["embeddings"]] == pytest.approx([1, 1], abs=1e-5)
+
+    def test_text(self, succeed, encoder):
+        vectors = json.loads(succeed("embed", encoder, "a  b", "c" * 70, "--format", "json"))["embeddings"]
+        title, *lines = [line.split() for line in succeed("embed", encoder, "a  b", "c" * 70).splitlines()]
+        assert title == "TEXT LENGTH FIRST 6 OF 64 NUMBERS".split()
+        for line, text, vector in zip(lines, (["a", "b"], ["c" * 57 + "..."]), vectors, strict=True):
+            assert line == [*text, "1.0000", *(f"{x:+.4f}" for x in vector[:6]), "…"]
+
+    def test_file_and_standard_input(self, succeed, encoder, tmp_path):
+        (tmp_path / "texts").write_text("hi\nho\n", encoding="utf-8")
+        wanted = succeed("embed", encoder, "hi", "ho")
+        assert succeed("embed", encoder, "--file", tmp_path / "texts") == wanted
+        assert succeed("embed", encoder, "hi", "--file", tmp_path / "texts").splitlines()[2:] == wanted.splitlines()[1:]
+        assert succeed("embed", encoder, input="hi\nho") == wanted
+
+    def test_a_long_text(self, invoke, succeed, encoder):
+        assert "this model takes 128; embed it in parts" in str(invoke("embed", encoder, "x" * 200).exception)
+        assert len(succeed("embed", encoder, "x" * 200, "--truncate").splitlines()) == 2
+
+    def test_pooling(self, succeed, invoke, encoder):
+        assert succeed("embed", encoder, "hi", "--pooling", "cls") != succeed("embed", encoder, "hi")
+        assert invoke("embed", encoder, "hi", "--pooling", "max").exit_code == 2
+
+    def test_models_of_the_other_kind(self, invoke, model, encoder):
+        assert "this llama model generates text" in str(invoke("embed", model, "hi").exception)
+        assert "it cannot generate" in str(invoke("run", encoder, "hi", "--raw").exception)
+
+
 class TestInspect:
     """`realizar inspect`."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realizar.derived import as_row, half_split, plus_one, split_fused, stacked, transposed
+from realizar.derived import as_row, half_split, last_rows, plus_one, split_fused, stacked, transposed
 from realizar.dtypes import DTYPES
 from realizar.errors import ModelError
 from realizar.quant import dequantize, quantize
@@ -35,6 +35,15 @@ def test_fused_rows_one_above_the_other() -> None:
     ]  # fmt: skip
     for name, expected in zip("qkv", (rows[:8], rows[8:12], rows[12:]), strict=True):
         np.testing.assert_array_equal(found[f"self_attn.{name}_proj.weight"], expected)
+
+
+def test_last_rows() -> None:
+    table = tensor("table", 5, 2)
+    np.testing.assert_array_equal(last_rows(table, 3).read(), table.read()[2:])
+    assert last_rows(table, 5).shape == (5, 2)
+    for given, count in ((table, 6), (table, 0), (tensor("vector", 5), 3)):
+        with pytest.raises(ModelError, match=f"memory: {given.name}: shape .* says {count} rows or more"):
+            last_rows(given, count)
 
 
 def test_fused_rows_in_groups() -> None:

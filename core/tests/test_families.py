@@ -15,7 +15,7 @@ from realizar.errors import ModelError
 from realizar.graph import Graph, Node
 from realizar.model import FULL, SLIDING, ModelConfig
 from realizar.tensors import LazyTensor
-from realizar.testing.models import memory_tensor, tiny_model
+from realizar.testing.models import memory_tensor, tiny_encoder, tiny_model
 
 SMALL: dict[str, Any] = {
     "hidden_size": 16, "head_dim": 4, "intermediate_size": 24, "num_hidden_layers": 3, "vocab_size": 9,
@@ -105,6 +105,36 @@ def test_normed_queries_and_keys() -> None:
     assert [op for op in ops(graph) if op != "linear"] == [
         "rms_norm", "rms_norm", "rope", "rope", "attention", "rms_norm", "add", "act_mul", "rms_norm", "add",
     ]  # fmt: skip
+
+
+def test_bert() -> None:
+    model = tiny_encoder()
+    graph = BY_TYPE["bert"].build(model.config, model.tensors)
+    assert ops(graph, 0) == ["embedding", "embedding", "add", "embedding", "add", "layer_norm"]
+    assert ops(graph) == [*["linear"] * 3, "attention", "linear", "add", "layer_norm",
+                          "linear", "act", "linear", "add", "layer_norm"]  # fmt: skip
+    assert ops(graph, -1) == ["gather_rows"]
+    assert (graph.output, graph.is_causal) == ("last", False)
+    assert graph.tensor_ops.keys() == model.tensors.keys()
+    single = tiny_encoder(type_vocab_size=None)
+    assert ops(BY_TYPE["bert"].build(single.config, single.tensors), 0).count("embedding") == 2
+
+
+def test_nomic_bert() -> None:
+    shapes = {"post_feedforward_layernorm.weight": (16,)}
+    config = tiny_model(model_type="nomic_bert", is_causal=False, **SMALL).config
+    tensors = AnyTensors(config, **shapes).only("post_", *GATED[1:])
+    tensors.put("model.embed_layernorm.weight", 16)
+    graph = BY_TYPE["nomic_bert"].build(config, tensors)
+    assert ops(graph, 0) == ["embedding", "layer_norm"]
+    assert ops(graph) == [*["linear"] * 3, "rope", "rope", "attention", "linear", "add", "layer_norm",
+                          "linear", "linear", "act_mul", "linear", "add", "layer_norm"]  # fmt: skip
+
+
+def test_a_decoder_that_gives_embeddings_ends_with_its_norm() -> None:
+    graph = build("llama", pooling_type="last")
+    assert ops(graph, -1) == ["gather_rows", "rms_norm"]
+    assert (graph.output, graph.is_causal, "logits" in graph.values) == ("last", True, False)
 
 
 def test_gemma_3() -> None:

@@ -14,7 +14,7 @@ from realizar.ops import OPS, op
 WEIGHTS = {"w": WeightSpec("model.w", (4, 4), "F32"), "n": WeightSpec("model.n", (4,), "F32")}
 ATTENTION = {
     "num_heads": 4, "num_key_value_heads": 2, "head_dim": 1, "scale": 1.0, "sliding_window": 0, "softcap": 0.0,
-    "alibi_slopes": (),
+    "alibi_slopes": (), "causal": True,
 }  # fmt: skip
 
 
@@ -50,6 +50,18 @@ def test_a_good_graph() -> None:
 def test_a_bad_node_is_named(node: Node, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         graph(node)
+
+
+@pytest.mark.parametrize("change", [{"sliding_window": 3}, {"alibi_slopes": (0.5,)}])
+def test_what_only_causal_attention_has(change: dict[str, Any]) -> None:
+    block = attention_block(0)
+    made = Graph((block,), {"q": 4, "y": 4})
+    assert made.is_causal
+    node = attrs.evolve(block.nodes[0], attrs={**ATTENTION, "causal": False})
+    assert not Graph((attrs.evolve(block, nodes=(node,)),), {"q": 4, "y": 4}).is_causal
+    bad = attrs.evolve(node, attrs={**node.attrs, **change})
+    with pytest.raises(ModelError, match="only causal attention has a sliding window or linear biases"):
+        Graph((attrs.evolve(block, nodes=(bad,)),), {"q": 4, "y": 4})
 
 
 def test_step_arrays_are_inputs() -> None:

@@ -215,6 +215,15 @@ def test_whatever_config_json_says_costs_one_clear_error(model_type: str, change
         ("language_model.model.norm.weight", "model.norm.weight"),
         ("language_model.lm_head.weight", "lm_head.weight"),
         ("vision_tower.patches.weight", "vision_tower.patches.weight"),
+        ("bert.embeddings.LayerNorm.gamma", "model.embed_layernorm.weight"),
+        ("embeddings.token_type_embeddings.weight", "model.embed_token_types.weight"),
+        ("encoder.layer.2.attention.self.query.bias", "model.layers.2.self_attn.q_proj.bias"),
+        ("roberta.encoder.layer.0.attention.output.LayerNorm.beta", "model.layers.0.post_attention_layernorm.bias"),
+        ("encoder.layer.1.output.dense.weight", "model.layers.1.mlp.down_proj.weight"),
+        ("encoder.layers.1.mlp.fc12.weight", "model.layers.1.mlp.gate_proj.weight"),
+        ("pooler.dense.weight", "pooler.dense.weight"),
+        ("embed_tokens.weight", "model.embed_tokens.weight"), ("norm.weight", "model.norm.weight"),
+        ("layers.0.mlp.up_proj.weight", "model.layers.0.mlp.up_proj.weight"),
     ],
 )  # fmt: skip
 def test_names(name: str, canonical: str) -> None:
@@ -245,6 +254,27 @@ def test_transposed_and_fused() -> None:
     np.testing.assert_array_equal(found["model.layers.0.self_attn.k_proj.weight"].read(), fused.T[16:32])
     np.testing.assert_array_equal(found["model.embed_tokens.weight"].read(), given["wte.weight"].read())
     assert found["model.layers.0.self_attn.k_proj.weight"].name == "model.layers.0.self_attn.k_proj.weight"
+
+
+def test_encoders_see_all_of_a_text() -> None:
+    config = read("bert", attention_probs_dropout_prob=0.1, hidden_dropout_prob=0.1, position_embedding_type="absolute")
+    assert (config.is_causal, config.type_vocab_size, config.hidden_act, config.unknown) == (False, 2, "gelu", ())
+    assert read("bert", is_decoder=True).is_causal
+    assert read("nomic_bert").rope_theta == 1000
+    with pytest.raises(ModelError, match="position_embedding_type is 'relative_key', which is not implemented"):
+        read("bert", position_embedding_type="relative_key")
+
+
+def test_positions_before_the_first_are_left_out() -> None:
+    name = "embeddings.position_embeddings.weight"
+    config = read("xlm-roberta", pad_token_id=3)
+    assert (config.max_position_embeddings, read("roberta").max_position_embeddings) == (60, 62)
+    given = tensors(**{name: (64, 16)})
+    found = canonical_tensors(config, given)["model.embed_positions.weight"]
+    assert found.shape == (60, 16)
+    np.testing.assert_array_equal(found.read(), given[name].read()[4:])
+    with pytest.raises(ModelError, match=r"shape \(59, 16\), but the configuration says 60 rows or more"):
+        canonical_tensors(config, tensors(**{name: (59, 16)}))
 
 
 def test_pairs_side_by_side() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from realizar.errors import FormatError
 from realizar.huggingface.directory import HuggingFaceDirectory
-from realizar.huggingface.json_file import MAX_CONTAINERS, MAX_VALUES, read_json
+from realizar.huggingface.json_file import MAX_CONTAINERS, MAX_VALUES, read_json, read_values
 
 
 def write(tmp_path: Path, content: bytes) -> Path:
@@ -55,6 +55,10 @@ def test_too_many_values_are_refused_before_they_are_built(content: bytes, tmp_p
     assert time.perf_counter() - start < 5
     assert tracemalloc.get_traced_memory()[1] < 4 * len(content)
     tracemalloc.stop()
+
+
+def test_any_value(tmp_path: Path) -> None:
+    assert read_values(write(tmp_path, b'[1, {"a": 2}]'), 100) == [1, {"a": 2}]
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:

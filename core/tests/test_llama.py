@@ -58,6 +58,7 @@ def test_attributes_come_from_the_configuration() -> None:
     assert nodes["attention"].attrs == {
         "num_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "scale": 0.25, "sliding_window": 7, "softcap": 0.0,
         "alibi_slopes": (),
+        "causal": True,
     }  # fmt: skip
     assert nodes["act_mul"].attrs == {"kind": "gelu"}
     assert nodes["rms_norm"].attrs == {"eps": 0.5}

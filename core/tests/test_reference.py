@@ -149,11 +149,24 @@ def two_sequences(lengths: tuple[int, int], counts: tuple[int, int], tables: lis
 @pytest.mark.parametrize(("window", "softcap"), [(0, 0.0), (2, 0.0), (0, 1.5), (3, 1.5)])
 def test_attention(backend: type[NumpyBackend], window: int, softcap: float, slopes: tuple[float, ...]) -> None:
     """Two sequences of 5 and 3 tokens in scattered blocks, four query heads on two key heads, in two steps."""
+    check_attention(backend, window, softcap, slopes, causal=True)
+
+
+@either
+@pytest.mark.parametrize("softcap", [0.0, 1.5])
+def test_attention_to_all(backend: type[NumpyBackend], softcap: float) -> None:
+    """The same where a token sees all of its sequence that there is after its step, later tokens too."""
+    check_attention(backend, 0, softcap, (), causal=False)
+
+
+def check_attention(
+    backend: type[NumpyBackend], window: int, softcap: float, slopes: tuple[float, ...], *, causal: bool
+) -> None:
     heads, kv_heads, dim, lengths = 4, 2, 3, (5, 3)
     q, k, v = (draw(8, n * dim) for n in (heads, kv_heads, kv_heads))
     attributes = {
         "num_heads": heads, "num_key_value_heads": kv_heads, "head_dim": dim, "scale": 0.7, "sliding_window": window,
-        "softcap": softcap, "alibi_slopes": slopes,
+        "softcap": softcap, "alibi_slopes": slopes, "causal": causal,
     }  # fmt: skip
     tables = [[5, 0, 3], [2, 4]]
     instance = backend()
@@ -172,7 +185,8 @@ def test_attention(backend: type[NumpyBackend], window: int, softcap: float, slo
     for sequence in sequences:
         tokens = range(sequence.start, sequence.stop)
         for t in tokens:
-            seen = [j for j in tokens if j <= t and (not window or t - j < window)]
+            last = t if causal else tokens[-1] if t in rows[1] else max(set(rows[0]) & set(tokens))
+            seen = [j for j in tokens if j <= last and (not window or t - j < window)]
             for head in range(heads):
                 own, shared = slice(head * dim, (head + 1) * dim), slice(head // 2 * dim, (head // 2 + 1) * dim)
                 scores = [
@@ -214,7 +228,7 @@ def test_cache_rounds_keys_and_values(kv_type: str) -> None:
     out = np.empty((2, 3), np.float32)
     NumpyBackend().attention(
         q, k, v, num_heads=1, num_key_value_heads=1, head_dim=3, scale=1.0, sliding_window=0, softcap=0.0,
-        alibi_slopes=(), cache=cache, step=step, out=out,
+        alibi_slopes=(), causal=True, cache=cache, step=step, out=out,
     )  # fmt: skip
     np.testing.assert_allclose(out, ROUNDED[kv_type](v), rtol=1e-6)
 

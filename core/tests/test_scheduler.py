@@ -17,9 +17,12 @@ from realizar.engine.sequence import Chunk, Sequence
 WIDE = Bucket(max_tokens=100, max_seqs=10, max_rows=10)
 
 
-def request(prompt: int, output: int = 4, *, every_position: bool = False) -> Sequence:
+def request(prompt: int, output: int = 4, *, every_position: bool = False, in_one_step: bool = False) -> Sequence:
     total = prompt if every_position else prompt + output
-    return Sequence([7] * prompt, total, lambda rows: None, lambda error: None, every_position=every_position)
+    return Sequence(
+        [7] * prompt, total, lambda rows: None, lambda error: None, every_position=every_position,
+        in_one_step=in_one_step,
+    )  # fmt: skip
 
 
 def scheduler(limit: Bucket = WIDE, num_blocks: int = 100, block_size: int = 4) -> Scheduler:
@@ -63,6 +66,16 @@ def test_only_the_last_chunk_of_a_prompt_wants_logits():
     plan = scheduler(Bucket(8, 4, 4))
     plan.add(request(20))
     assert [[chunk.num_rows for chunk in step(plan)] for _ in range(4)] == [[0], [0], [1], [1]]
+
+
+def test_what_is_computed_in_one_step_waits_for_room():
+    plan = scheduler(Bucket(8, 4, 8))
+    texts = [request(n, every_position=True, in_one_step=True) for n in (5, 4, 8, 3, 1)]
+    for sequence in texts:
+        plan.add(sequence)
+    steps = [[texts.index(chunk.sequence) for chunk in step(plan)] for _ in range(4)]
+    assert steps == [[0, 3], [1, 4], [2], []]
+    assert plan.blocks.num_free == plan.blocks.num_blocks
 
 
 def test_decodes_go_first_and_prefill_fills_up():

@@ -142,7 +142,10 @@ def test_tokenizer_by_specification(site: Any) -> None:
     assert type(build_tokenizer(spec("words"), site.host())).name == "words"  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("model", "word"), [("bpe", "bpe"), ("spm", "sentencepiece"), ("unigram", "sentencepiece")])
+@pytest.mark.parametrize(
+    ("model", "word"),
+    [("bpe", "bpe"), ("spm", "sentencepiece"), ("unigram", "sentencepiece"), ("wordpiece", "wordpiece")],
+)
 def test_no_tokenizer_names_the_remedy(site: Any, model: str, word: str) -> None:
     message = rf"^model.x: no tokenizer plugin builds model '{model}'; installed: none; .*'realizar\[{word}\]'$"
     with pytest.raises(TokenizerError, match=message):

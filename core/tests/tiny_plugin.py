@@ -1,6 +1,7 @@
 """A plugin for core's own tests: a format, a tokenizer and two backends that misbehave on request.
 
-A model file is JSON: the arguments of `tiny_model`, and "without": "config" or "tokenizer" to leave that out.
+A model file is JSON: the arguments of `tiny_model`, or of `tiny_encoder` beside "encoder": true, and "without":
+"config" or "tokenizer" to leave that out.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from realizar.errors import FormatError, TokenizerError
 from realizar.formats import Format
 from realizar.model import ModelFile, TokenizerSpec
 from realizar.reference import NumpyBackend
-from realizar.testing.models import tiny_model
+from realizar.testing.models import tiny_encoder, tiny_model
 from realizar.testing.vocabulary import BYTE_PIECES, CONTROL_PIECES
 from realizar.tokenizers import StreamDecoder, Tokenizer, TokenizerFactory
 
@@ -47,9 +48,8 @@ class TinyFormat(Format):
         except ValueError as error:
             raise FormatError(f"{path}: not JSON: {error}") from error
         missing = options.pop("without", "")
-        return attrs.evolve(
-            tiny_model(**options).open(), path=path, format="tiny", **({missing: None} if missing else {})
-        )
+        make = tiny_encoder if options.pop("encoder", False) else tiny_model
+        return attrs.evolve(make(**options).open(), path=path, format="tiny", **({missing: None} if missing else {}))
 
 
 class ByteTokenizer(Tokenizer):

@@ -69,12 +69,14 @@ class Step:
     """The fixed int32 arrays that a step reads; counts say how much of them is in use.
 
     input_ids, positions, slot_mapping: [max_tokens]; slot = block * block_size + offset.
+    token_type_ids: [max_tokens]: which text of a pair a token is of; 0 for a text alone.
     query_start_loc: [max_seqs + 1]: tokens of sequence s are query_start_loc[s]:query_start_loc[s + 1].
     context_lens: [max_seqs]: tokens of s in the cache after this step. block_tables: [max_seqs, max_blocks].
-    logits_rows: [max_rows]: the tokens whose logits are wanted.
+    logits_rows: [max_rows]: the tokens whose output is wanted.
     """
 
     input_ids: NDArray[np.int32]
+    token_type_ids: NDArray[np.int32]
     positions: NDArray[np.int32]
     slot_mapping: NDArray[np.int32]
     query_start_loc: NDArray[np.int32]
@@ -93,8 +95,8 @@ class Step:
             return np.zeros(shape, np.int32)
 
         return cls(
-            input_ids=zeros(max_tokens), positions=zeros(max_tokens), slot_mapping=zeros(max_tokens),
-            query_start_loc=zeros(max_seqs + 1), context_lens=zeros(max_seqs),
+            input_ids=zeros(max_tokens), token_type_ids=zeros(max_tokens), positions=zeros(max_tokens),
+            slot_mapping=zeros(max_tokens), query_start_loc=zeros(max_seqs + 1), context_lens=zeros(max_seqs),
             block_tables=zeros(max_seqs, max_blocks), logits_rows=zeros(max_rows),
         )  # fmt: skip
 
@@ -239,7 +241,7 @@ class Backend(ABC):
         return self.capture(run, plan)
 
     def logits(self, plan: Plan) -> NDArray[np.float32]:
-        """The wanted logits of the last step as float32 [R, V] in host memory; a view, valid until the next step."""
+        """The wanted rows of the graph's output, float32 [R, width] in host memory; a view, until the next step."""
         logits: NDArray[np.float32] = plan.values[plan.graph.output][: plan.step.num_rows]
         return logits
 

@@ -80,6 +80,13 @@ def transposed(tensor: LazyTensor) -> LazyTensor:
     return _derived(tensor, lambda stored: np.ascontiguousarray(stored.T), shape=tensor.shape[::-1])
 
 
+def last_rows(tensor: LazyTensor, count: int) -> LazyTensor:
+    """The last `count` rows of a table; raises ModelError if it has fewer."""
+    if len(tensor.shape) != 2 or not 0 < count <= tensor.shape[0]:
+        raise ModelError(f"{tensor.source}: shape {tensor.shape}, but the configuration says {count} rows or more")
+    return _derived(tensor, lambda stored: stored[-count:], shape=(count, tensor.shape[1]))
+
+
 def as_row(tensor: LazyTensor) -> LazyTensor:
     """A vector as a matrix of one row."""
     return _derived(tensor, lambda stored: stored[np.newaxis], shape=(1, *tensor.shape))

@@ -64,6 +64,7 @@ class Graph:
     """A model: its blocks in order, the width of every value, the names of what goes in and out.
 
     values: name -> width, in float32 columns. Rows are T, except in `row_values`, where they are R.
+    output: "logits", or hidden states of a model that gives no logits.
     """
 
     blocks: tuple[Block, ...]
@@ -92,6 +93,8 @@ class Graph:
             raise ModelError(f"{where}: the output has no width in Graph.values")
         if node.output in node.inputs and not (spec.in_place and node.output == node.inputs[0]):
             raise ModelError(f"{where}: {node.op} cannot write over its input")
+        if not node.attrs.get("causal", True) and (node.attrs["sliding_window"] or node.attrs["alibi_slopes"]):
+            raise ModelError(f"{where}: only causal attention has a sliding window or linear biases")
 
     @property
     def tensor_ops(self) -> dict[str, frozenset[str]]:
@@ -103,6 +106,11 @@ class Graph:
                     if name in block.weights:
                         uses.setdefault(block.weights[name].tensor, set()).add(node.op)
         return {tensor: frozenset(ops) for tensor, ops in uses.items()}
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether no token's output depends on a later one; otherwise a sequence is computed in one step."""
+        return all(node.attrs.get("causal", True) for block in self.blocks for node in block.nodes)
 
     @property
     def attention_layers(self) -> tuple[tuple[int, int], ...]:

@@ -67,6 +67,14 @@ class ModelConfig:
     residual_multiplier: float = 1.0
     logit_scale: float = 1.0
     layer_norm_eps: float = 1e-5
+    is_causal: bool = True
+    """Whether a token sees only those before it; otherwise all of its text."""
+    type_vocab_size: int | None = None
+    """Embeddings that tell the texts of a pair apart; None: there are none."""
+    pooling_type: Literal["mean", "cls", "last"] | None = None
+    """How the hidden states of a text become its embedding; such a model gives no logits. None: it is no such model."""
+    normalize_embeddings: bool = False
+    """Whether embeddings have length 1."""
     tie_word_embeddings: bool | None = None
     """Whether the output layer is the embedding; None: where the file has no other."""
     use_parallel_residual: bool = False

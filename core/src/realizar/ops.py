@@ -1,6 +1,6 @@
 """The ops: the whole vocabulary in which an architecture is written and a backend is implemented.
 
-Shape letters: T tokens of a step, S sequences, R rows whose logits are wanted, D hidden size, H heads,
+Shape letters: T tokens of a step, S sequences, R rows whose output is wanted, D hidden size, H heads,
 K key/value heads, V vocabulary. Every value is a float32 matrix [T, width] (or [R, width] after
 `gather_rows`); heads lie side by side in a row. A node may write over its first input where the table
 says "in place". Weights are named inputs too; `step.*` inputs are the int32 arrays of `Step`.
@@ -53,8 +53,9 @@ _OPS = (
        "cosines and sines times scale.", in_place=True),
     Op("attention", ("q", "k", "v"),
        ("num_heads", "num_key_value_heads", "head_dim", "scale", "sliding_window", "softcap",
-        "alibi_slopes"),
-       "Write k and v to the cache at slot_mapping, then causal softmax(scale * q.k) v over the sequence's blocks; "
+        "alibi_slopes", "causal"),
+       "Write k and v to the cache at slot_mapping, then softmax(scale * q.k) v over the sequence's blocks: causal, "
+       "or over all of its context_lens tokens; "
        "head h adds alibi_slopes[h] * (j - p) to the score of position j at p, unless there are no slopes.",
        uses_cache=True),
     Op("add", ("x", "y"), (), "x + y.", in_place=True),
@@ -72,7 +73,7 @@ _OPS = (
 OPS: dict[str, Op] = {op.name: op for op in _OPS}
 """Every op by name."""
 
-STEP_INPUTS = {"input_ids": "T", "positions": "T", "logits_rows": "R"}
+STEP_INPUTS = {"input_ids": "T", "token_type_ids": "T", "positions": "T", "logits_rows": "R"}
 """Names of `Step` arrays that a node may take as inputs, and what they count."""
 
 

@@ -26,7 +26,7 @@ GROUP = "realizar"
 
 CORE = "realizar-core"
 
-FIRST_PARTY = ("gguf", "safetensors", "apr", "numba", "cuda", "bpe", "sentencepiece", "aiohttp")
+FIRST_PARTY = ("gguf", "safetensors", "apr", "numba", "cuda", "bpe", "sentencepiece", "wordpiece", "aiohttp")
 """Words of our own plugins, each in the distribution realizar-<word>; nobody else may take a name before them."""
 
 KINDS: dict[str, tuple[str, type]] = {

@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 SNIFF_NBYTES = 4096
 
+_TOKENIZER_WORDS = {"bpe": "bpe", "spm": "sentencepiece", "unigram": "sentencepiece", "wordpiece": "wordpiece"}
+"""Which of our plugins builds a tokenizer model."""
+
 
 def named(kind: str, name: str, plugins: Host) -> Record:
     """The usable contribution of that kind and name; the error lists those there are and how to get ours."""
@@ -68,7 +71,7 @@ def build_tokenizer(spec: TokenizerSpec, plugins: Host | None = None) -> Tokeniz
     best = _best(found, lambda record: record.contribution.supports(spec), "tokenizer")
     if best is None:
         known = ", ".join(record.name for record in found) or "none"
-        word = {"bpe": "bpe", "spm": "sentencepiece", "unigram": "sentencepiece"}.get(spec.model)
+        word = _TOKENIZER_WORDS.get(spec.model)
         hint = f"; install one with: pip install 'realizar[{word}]'" if word else ""
         raise TokenizerError(
             f"{spec.source}: no tokenizer plugin builds model {spec.model!r}; installed: {known}{hint}"

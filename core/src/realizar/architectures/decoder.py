@@ -37,7 +37,8 @@ class Decoder(Architecture):
             self.layer(layers[-1], rotations[config.kind_of_layer(i)])
         head = builder("head", "")
         self.head(head)
-        graph = Graph(tuple(b.build() for b in (embed, *layers, head)), values)
+        output = "logits" if "logits" in values else "last"
+        graph = Graph(tuple(b.build() for b in (embed, *layers, head)), values, output=output)
         _refuse_unread(type(self).name, tensors, graph)
         return graph
 
@@ -51,10 +52,15 @@ class Decoder(Architecture):
         """x after one layer; rotate: the rotary positions of this kind of layer."""
 
     def head(self, b: DecoderBuilder) -> None:
-        """logits of the wanted rows, through the embedding where it is tied or the file has no output layer."""
+        """logits of the wanted rows, through the embedding where it is tied or the file has no output layer.
+
+        A model that gives embeddings ends with the last norm.
+        """
         config = b.config
         b.add("gather_rows", ("x", "logits_rows"), b.value("last", config.hidden_size))
         b.norm("last", "model.norm", "last")
+        if config.pooling_type is not None:
+            return
         tied = config.tie_word_embeddings
         if tied is None:
             tied = "lm_head.weight" not in b.tensors

@@ -92,7 +92,7 @@ class DecoderBuilder(BlockBuilder):
             "attention", ("q", "k", "v"), self.value("attended", query),
             num_heads=c.num_attention_heads, num_key_value_heads=c.num_key_value_heads, head_dim=c.head_dim,
             scale=c.attention_scale, sliding_window=c.window(layer_id),
-            softcap=c.attn_logit_softcapping or 0.0, alibi_slopes=alibi_slopes(c),
+            softcap=c.attn_logit_softcapping or 0.0, alibi_slopes=alibi_slopes(c), causal=c.is_causal,
         )  # fmt: skip
         return self.linear("attended", "self_attn.o_proj", (c.hidden_size, query), output)
 

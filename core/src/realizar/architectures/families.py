@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from realizar.architectures.architecture import Architecture
+from realizar.architectures.bert import Bert
 from realizar.architectures.bloom import Bloom
 from realizar.architectures.cohere import Cohere
 from realizar.architectures.falcon import Falcon
@@ -15,6 +16,7 @@ from realizar.architectures.granite import Granite
 from realizar.architectures.llama import Llama
 from realizar.architectures.mixtral import Mixtral
 from realizar.architectures.mpt import MPT
+from realizar.architectures.nomic_bert import NomicBert
 from realizar.architectures.olmo2 import OLMo2
 from realizar.architectures.phi import Phi
 from realizar.architectures.phi3 import Phi3
@@ -27,6 +29,7 @@ from realizar.architectures.stablelm import StableLM
 from realizar.architectures.starcoder2 import StarCoder2
 
 FAMILIES: tuple[Architecture, ...] = (
+    Bert(),
     Bloom(),
     Cohere(),
     Falcon(),
@@ -39,6 +42,7 @@ FAMILIES: tuple[Architecture, ...] = (
     Llama(),
     Mixtral(),
     MPT(),
+    NomicBert(),
     OLMo2(),
     Phi(),
     Phi3(),

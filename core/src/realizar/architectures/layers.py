@@ -1,4 +1,4 @@
-"""The two ways in which most families arrange the sublayers of a layer."""
+"""The ways in which most families arrange the sublayers of a layer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,20 @@ def parallel_layer(b: DecoderBuilder, rotate: Rotation | None, ffn: FFN) -> None
     b.residual("mixed_ffn")
 
 
+def post_norm_layer(b: DecoderBuilder, rotate: Rotation | None, ffn: FFN) -> None:
+    """norm(x + attention(x)), then norm(x + ffn(x)).
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.1.
+    """
+    b.attention("x", rotate=rotate)
+    b.residual()
+    b.norm("x", "post_attention_layernorm", "x")
+    ffn("x", "mixed")
+    b.residual()
+    b.norm("x", "post_feedforward_layernorm", "x")
+
+
 def layer_of(b: DecoderBuilder, rotate: Rotation | None, ffn: FFN) -> None:
-    """The one or the other, by use_parallel_residual."""
+    """Parallel or sequential, by use_parallel_residual."""
     arrange = parallel_layer if b.config.use_parallel_residual else sequential_layer
     arrange(b, rotate, ffn)

@@ -12,7 +12,7 @@ import click
 from realizar.errors import RealizarError
 
 COMMANDS = {
-    "run": "run", "chat": "chat", "tokenize": "tokenize", "inspect": "inspect", "bench": "bench",
+    "run": "run", "chat": "chat", "embed": "embed", "tokenize": "tokenize", "inspect": "inspect", "bench": "bench",
     "explain": "explain", "perplexity": "perplexity", "plugins": "plugins", "warmup": "warmup", "pull": "models",
     "list": "models", "rm": "models", "show": "models", "version": "version",
 }  # fmt: skip

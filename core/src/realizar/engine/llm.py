@@ -9,16 +9,18 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
-from typing import overload
+from typing import get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from realizar.backend import Backend, BackendOptions, Bucket, CacheSpec
 from realizar.engine.block_manager import BlockManager
+from realizar.engine.embedding import Embedding, fitted
 from realizar.engine.engine import Engine
 from realizar.engine.generation import Emit, Generation
 from realizar.engine.loader import load_model, open_named
+from realizar.engine.pooling import PoolingType
 from realizar.engine.prompt import Message, Prompt, PromptEncoder
 from realizar.engine.result import Completion, Piece
 from realizar.engine.runner import ModelRunner
@@ -27,6 +29,7 @@ from realizar.engine.scoring import Scoring
 from realizar.engine.sequence import Sequence as EngineSequence
 from realizar.engine.stream import PieceStream
 from realizar.errors import ContextOverflow, ModelError, RequestError
+from realizar.graph import Graph
 from realizar.model import ModelConfig, ModelFile
 from realizar.progress import Progress, silent
 from realizar.sampling import SamplingParams
@@ -80,8 +83,10 @@ class LLM:
         self.max_model_len = _context(loaded.config, max_model_len)
         self._prompts = PromptEncoder(self.tokenizer, loaded.config.vocab_size)
         spec = _cache_spec(loaded.graph.attention_layers, self.max_model_len, loaded.kv_type)
-        runner = ModelRunner(loaded.backend, loaded.graph, loaded.weights, spec, LIMIT, self.max_model_len)
-        scheduler = Scheduler(LIMIT, BlockManager(spec.num_blocks, spec.block_size))
+        self._is_causal, self._gives_logits = loaded.graph.is_causal, loaded.graph.output == "logits"
+        limit = _limit(loaded.graph, self.max_model_len)
+        runner = ModelRunner(loaded.backend, loaded.graph, loaded.weights, spec, limit, self.max_model_len)
+        scheduler = Scheduler(limit, BlockManager(spec.num_blocks, spec.block_size))
         self._engine = Engine(runner, scheduler, tracer, _releasing(loaded.backend, loaded.file))
         self._finalizer = weakref.finalize(self, self._engine.close)
 
@@ -158,6 +163,7 @@ class LLM:
 
     def logits(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """Logits float32 [T, vocab] for every position of `token_ids`, each given those before it."""
+        self._prove_logits()
         if not 0 < len(token_ids) <= self.max_model_len:
             raise RequestError(f"token_ids has {len(token_ids)} tokens; expected 1 to {self.max_model_len}")
         ids = self._prompts.encode(list(token_ids))
@@ -165,17 +171,43 @@ class LLM:
         self._engine.submit(scoring.sequence)
         return scoring.wait()
 
+    def embed(
+        self, texts: Sequence[str], *, pooling: PoolingType | None = None, truncate: bool = False
+    ) -> NDArray[np.float32]:
+        """Embeddings of `texts`, float32 [len(texts), hidden_size], batched together.
+
+        Hidden states are pooled and normalized as the model says; pooling: "mean", "cls" or "last" instead, for an
+        encoder whose files do not say. truncate: leave out tokens beyond max_model_len instead of refusing the text.
+        """
+        kind = self._pooling(pooling)
+        if isinstance(texts, str):
+            raise RequestError("texts is one text; expected a list of texts")
+        embeddings = [self._embedding(text, i, kind, truncate) for i, text in enumerate(texts)]
+        try:
+            for embedding in embeddings:
+                self._engine.submit(embedding.sequence)
+            vectors = [embedding.wait() for embedding in embeddings]
+        finally:
+            for embedding in embeddings:
+                self._engine.cancel(embedding.sequence)
+        return np.stack(vectors) if vectors else np.empty((0, self.config.hidden_size), np.float32)
+
     def submit(self, sequence: EngineSequence) -> None:
         """Queue a sequence of the engine's own kind, for those who must see every step (benchmarks)."""
+        self._prove_logits()
         self._engine.submit(sequence)
 
     def warm_up(self) -> None:
         """Run a prefill and a decode step, so that whatever is compiled on first use is."""
+        if not self._gives_logits:
+            self.embed(["a"], pooling=self.config.pooling_type or "mean", truncate=True)
+            return
         params = SamplingParams(temperature=0.0, max_tokens=2, ignore_eos=True)
         self.generate([0] * max(1, min(16, self.max_model_len - 2)), params)
 
     def _generation(self, prompt: Prompt, params: SamplingParams | None, emit: Emit) -> Generation:
         """A request, checked and encoded, that is not submitted yet."""
+        self._prove_logits()
         params = params or SamplingParams()
         ids = self._prompts.encode(prompt)
         if not ids:
@@ -185,6 +217,37 @@ class LLM:
         room = self.max_model_len - len(ids)
         total = len(ids) + min(room, params.max_tokens if params.max_tokens is not None else room)
         return Generation(ids, params, self.tokenizer, total, self.load_s, emit)
+
+    def _prove_logits(self) -> None:
+        if not self._gives_logits:
+            raise ModelError(
+                f"this {self.config.model_type} model gives embeddings, it cannot generate; "
+                f"use LLM.embed, or the command: realizar embed"
+            )
+
+    def _pooling(self, asked: PoolingType | None) -> PoolingType:
+        if self._gives_logits:
+            raise ModelError(
+                f"this {self.config.model_type} model generates text, and its files do not say how it could embed one; "
+                f"use a model made for that: a directory with modules.json, or a GGUF file with a pooling_type"
+            )
+        kind = asked or self.config.pooling_type
+        if kind is None:
+            raise ModelError(
+                "the model's files do not say how the hidden states of a text become one vector; "
+                "pass pooling= (--pooling) mean, cls or last"
+            )
+        if kind not in get_args(PoolingType):
+            raise RequestError(f"pooling is {kind!r}; expected {', '.join(get_args(PoolingType))}")
+        return kind
+
+    def _embedding(self, text: str, index: int, kind: PoolingType, truncate: bool) -> Embedding:
+        """A text, checked and encoded, that is not submitted yet; what it spells is somebody else's, never control."""
+        spec = self.tokenizer.spec
+        end_ids = list(spec.eos_token_ids[:1]) if spec.add_eos_token else []
+        ids = self.tokenizer.encode(text)
+        ids = fitted(ids, self.max_model_len, end_ids, truncate=truncate, which=f"texts[{index}]")
+        return Embedding(ids, kind, normalize=self.config.normalize_embeddings, in_one_step=not self._is_causal)
 
 
 def load_tokenizer(model: str | Path, *, progress: Progress = silent) -> Tokenizer:
@@ -202,6 +265,14 @@ def _context(config: ModelConfig, wanted: int | None) -> int:
     if not 2 <= wanted <= limit:
         raise RequestError(f"a context of {wanted} tokens; this model takes 2 to {limit}")
     return wanted
+
+
+def _limit(graph: Graph, max_model_len: int) -> Bucket:
+    """The largest step: rows for all tokens where a row is no logits, room for a text that must be computed at once."""
+    if graph.output == "logits" and graph.is_causal:
+        return LIMIT
+    tokens = LIMIT.max_tokens if graph.is_causal else max(LIMIT.max_tokens, max_model_len)
+    return Bucket(tokens, LIMIT.max_seqs, tokens)
 
 
 def _cache_spec(layers: tuple[tuple[int, int], ...], max_model_len: int, kv_type: str) -> CacheSpec:

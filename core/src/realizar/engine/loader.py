@@ -58,7 +58,7 @@ def load_model(
     graph = build_graph(file.config, file.tensors)
     cls, reason = choose_backend(backend)
     log.info("backend %s (%s)", cls.name, reason)
-    kv_type = options.kv_type or cls.kv_types[0]
+    kv_type = options.kv_type or _kv_type(cls, graph)
     if kv_type not in cls.kv_types:
         raise PluginError(f"backend {cls.name!r} cannot keep a {kv_type} cache; it can: {', '.join(cls.kv_types)}")
     chosen = cls(attrs.evolve(options, kv_type=kv_type), progress)
@@ -70,6 +70,11 @@ def load_model(
     if tracer is not None:
         tracer.add("load", start, end, model=file.path.name, backend=cls.name)
     return LoadedModel(file, file.config, graph, chosen, weights, kv_type, (end - start) / 1e9)
+
+
+def _kv_type(backend: type[Backend], graph: Graph) -> str:
+    """The backend's default; where nothing is kept from step to step, exact numbers if it can hold them."""
+    return "F32" if not graph.is_causal and "F32" in backend.kv_types else backend.kv_types[0]
 
 
 def _load_weights(backend: Backend, graph: Graph, file: ModelFile, progress: Progress) -> dict[str, Buffer]:

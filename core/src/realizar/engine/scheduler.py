@@ -60,11 +60,11 @@ class Scheduler:
         return True
 
     def _take(self, sequence: Sequence, chunks: list[Chunk], tokens: int, rows: int) -> tuple[int, int]:
-        """Append the largest chunk that fits; returns what is left of the two budgets."""
+        """Append the largest chunk that fits, if any; returns what is left of the two budgets."""
         count = min(sequence.num_pending, tokens)
         if sequence.every_position:
             count = min(count, rows)
-        if count == 0 or rows == 0:
+        if count == 0 or rows == 0 or (sequence.in_one_step and count < sequence.num_pending):
             return tokens, rows
         chunk = Chunk.next(sequence, count)
         chunks.append(chunk)

@@ -19,6 +19,7 @@ class Sequence:
     on_logits: called with float32 logits for each wanted position, as [rows, V]; returns the next token id, or
     None when the sequence is done. on_error: called once instead, if the step fails.
     every_position: logits are wanted for every token instead of only the last.
+    in_one_step: its tokens are computed together, never in chunks.
     max_total_tokens: what the cache must hold at most; blocks are reserved for it at admission.
     """
 
@@ -27,6 +28,7 @@ class Sequence:
     on_logits: Callable[[Logits], int | None]
     on_error: Callable[[BaseException], None]
     every_position: bool = False
+    in_one_step: bool = False
     num_prompt_tokens: int = 0
     num_computed: int = 0
     block_table: list[int] = attrs.field(factory=list)

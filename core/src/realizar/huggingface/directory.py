@@ -7,6 +7,7 @@ from typing import Any
 
 from realizar.errors import TokenizerError
 from realizar.huggingface.json_file import read_json
+from realizar.huggingface.sentence_embedding import read_sentence_embedding
 from realizar.huggingface.tokenizer import read_tokenizer
 from realizar.model import TokenizerSpec
 
@@ -20,6 +21,10 @@ class HuggingFaceDirectory:
         self.path = path
         self.config = self._read("config.json")
         self.generation_config = self._read("generation_config.json")
+
+    def model_config(self) -> dict[str, Any]:
+        """config.json, and what the files of Sentence Transformers add to it; raises ModelError."""
+        return {**self.config, **read_sentence_embedding(self.path)}
 
     def metadata(self) -> dict[str, Any]:
         """The two configurations under the names of their files, as far as they are there."""

@@ -22,7 +22,8 @@ class Family:
     defaults: keys that hold where config.json has none. derive: fields of ModelConfig that follow from its keys; None
     takes away a key that has been understood.
     transposed: linear weights are [in, out]. norms_less_one: factors of norms are stored less one. grouped: fused
-    q, k and v come in one group for each key/value head. interleaved: rotary pairs lie side by side in q and k.
+    q, k and v come in one group for each key/value head. pads_positions: learned positions have rows for padding before
+    the first. interleaved: rotary pairs lie side by side in q and k.
     """
 
     defaults: Values = attrs.field(factory=dict)
@@ -30,6 +31,7 @@ class Family:
     transposed: bool = False
     norms_less_one: bool = False
     grouped: bool = False
+    pads_positions: bool = False
     interleaved: bool = False
 
 
@@ -109,6 +111,18 @@ def _granite(given: Values) -> dict[str, Any]:
     return {"logit_scale": 1 / given.get("logits_scaling", 1.0), "logits_scaling": None}
 
 
+def _bert(given: Values) -> dict[str, Any]:
+    return {"is_causal": bool(given.get("is_decoder", False))}
+
+
+def _roberta(given: Values) -> dict[str, Any]:
+    """Positions are counted from the row after that of padding."""
+    padding = given.get("pad_token_id", 1) + 1
+    return {**_bert(given), "max_position_embeddings": given.get("max_position_embeddings", padding + 512) - padding}
+
+
+_BERT = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "type_vocab_size": 2}
+
 _GEMMA = {"hidden_act": "gelu_pytorch_tanh", "head_dim": 256, "tie_word_embeddings": True, "rms_norm_eps": 1e-6}
 
 FAMILIES: dict[str, Family] = {
@@ -151,5 +165,8 @@ FAMILIES: dict[str, Family] = {
     "falcon": Family({"hidden_act": "gelu", "tie_word_embeddings": True}, _falcon, grouped=True),
     "bloom": Family({"max_position_embeddings": 2048, "tie_word_embeddings": True}, _bloom, grouped=True),
     "mpt": Family({"tie_word_embeddings": True}, _mpt),
+    "bert": Family(_BERT, _bert),
+    "nomic_bert": Family({**_BERT, "hidden_act": "silu", "rope_theta": 1000.0}, _bert),
+    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), Family(_BERT, _roberta, pads_positions=True)),
 }  # fmt: skip
 """By model_type; others are taken by their keys alone."""

@@ -1,4 +1,4 @@
-"""JSON files of strangers: bounded, strict, and always an object."""
+"""JSON files of strangers: bounded and strict."""
 
 from __future__ import annotations
 
@@ -15,22 +15,27 @@ MAX_VALUES = 1 << 22
 
 
 def read_json(path: Path, max_nbytes: int) -> dict[str, Any]:
-    """The object that `path` holds; raises FormatError.
+    """The object that `path` holds; raises FormatError as `read_values` does, and for anything but an object."""
+    values = read_values(path, max_nbytes)
+    if not isinstance(values, dict):
+        raise FormatError(f"{path}: found a JSON {type(values).__name__}, expected an object")
+    return values
+
+
+def read_values(path: Path, max_nbytes: int) -> Any:
+    """What `path` holds; raises FormatError.
 
     Refused before anything is built: more than `max_nbytes` bytes, MAX_CONTAINERS or MAX_VALUES, and bytes that are not
-    UTF-8; then keys that come twice in an object, nesting too deep for Python, and anything but an object.
+    UTF-8; then keys that come twice in an object, and nesting too deep for Python.
     """
     text = read_text(path, max_nbytes)
     _prove_bounds(text, path)
     try:
-        values = json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, path))
+        return json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, path))
     except ValueError as error:
         raise FormatError(f"{path}: is no valid JSON: {error}; is the download complete?") from None
     except RecursionError:
         raise FormatError(f"{path}: is nested too deeply, expected at most a few hundred levels") from None
-    if not isinstance(values, dict):
-        raise FormatError(f"{path}: found a JSON {type(values).__name__}, expected an object")
-    return values
 
 
 def read_text(path: Path, max_nbytes: int) -> str:

@@ -24,9 +24,11 @@ ACTIVATIONS = {
 
 HARMLESS = frozenset(
     "_attn_implementation _attn_implementation_autoset _name_or_path architectures attention_bias attention_dropout "
+    "attention_probs_dropout_prob "
     "attn_pdrop auto_map bad_words_ids begin_suppress_tokens bias bos_token_id cache_implementation "
     "chunk_size_feed_forward classifier_dropout dtype emb_pdrop embd_pdrop embedding_dropout eos_token_id "
-    "finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing hidden_dropout id2label "
+    "finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing hidden_dropout hidden_dropout_prob "
+    "id2label "
     "init_device initializer_range is_decoder is_encoder_decoder label2id language max_window_layers mlp_bias n_ctx "
     "no_bias no_rope_layer_interval num_labels output_attentions output_hidden_states output_router_logits "
     "pad_token_id pretraining_tp problem_type qkv_bias remove_invalid_values reorder_and_upcast_attn resid_pdrop "
@@ -43,11 +45,11 @@ ONLY = {
     "apply_residual_connection_post_layernorm": (False,),
     "clip_qkv": (None,),
     "embedding_fraction": (1.0,),
-    "is_causal": (True,),
     "norm_type": ("low_precision_layernorm", "layernorm", "layer_norm"),
     "qk_layernorm": (False,),
     "qk_ln": (False,),
     "quantization_config": (None,),
+    "position_embedding_type": ("absolute",),
     "prefix_lm": (False,),
     "scale_attn_by_inverse_layer_idx": (False,),
     "scale_attn_weights": (True,),
@@ -62,10 +64,11 @@ INTEGERS: dict[str, tuple[int, int]] = {
     **dict.fromkeys(
         ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size",
          "max_position_embeddings", "original_max_position_embeddings", "sliding_window_pattern",
-         "no_rope_layer_interval", "decoder_sparse_step", "num_experts", "num_experts_per_tok"),
+         "no_rope_layer_interval", "decoder_sparse_step", "num_experts", "num_experts_per_tok", "type_vocab_size"),
         (1, MAX_SIZE),
     ),
-    "num_hidden_layers": (1, 1 << 16), "max_window_layers": (0, MAX_SIZE), "sliding_window": (0, MAX_SIZE),
+    "num_hidden_layers": (1, 1 << 16), "pad_token_id": (-1, MAX_SIZE),
+    "max_window_layers": (0, MAX_SIZE), "sliding_window": (0, MAX_SIZE),
 }  # fmt: skip
 """Sizes that others are worked out from, and what they may be."""
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from realizar.derived import half_split, plus_one, split_fused, stacked, transposed
+from realizar.derived import half_split, last_rows, plus_one, split_fused, stacked, transposed
 from realizar.errors import ModelError
 from realizar.huggingface.families import FAMILIES, Family
 from realizar.model import ModelConfig
@@ -20,7 +20,10 @@ from realizar.tensors import LazyTensor
 _WHOLE = {
     "wte": "embed_tokens", "wpe": "embed_positions", "word_embeddings": "embed_tokens", "embed_in": "embed_tokens",
     "word_embeddings_layernorm": "embed_layernorm", "ln_f": "norm", "norm_f": "norm", "final_layernorm": "norm",
-    "final_layer_norm": "norm",
+    "final_layer_norm": "norm", "embed_tokens": "embed_tokens", "norm": "norm",
+    "embeddings.word_embeddings": "embed_tokens",
+    "embeddings.position_embeddings": "embed_positions", "embeddings.token_type_embeddings": "embed_token_types",
+    "embeddings.LayerNorm": "embed_layernorm", "emb_ln": "embed_layernorm",
 }  # fmt: skip
 
 _LAYER = {
@@ -33,14 +36,20 @@ _LAYER = {
     "attn.Wqkv": "self_attn.qkv_proj", "attn.out_proj": "self_attn.o_proj", "norm_1": "input_layernorm",
     "norm_2": "post_attention_layernorm", "ffn.up_proj": "mlp.up_proj", "ffn.down_proj": "mlp.down_proj",
     "self_attn.dense": "self_attn.o_proj", "mlp.fc1": "mlp.up_proj", "mlp.fc2": "mlp.down_proj",
-    "block_sparse_moe.gate": "mlp.gate",
+    "block_sparse_moe.gate": "mlp.gate", "attention.self.query": "self_attn.q_proj",
+    "attention.self.key": "self_attn.k_proj", "attention.self.value": "self_attn.v_proj",
+    "attention.output.dense": "self_attn.o_proj", "attention.output.LayerNorm": "post_attention_layernorm",
+    "intermediate.dense": "mlp.up_proj", "output.dense": "mlp.down_proj",
+    "output.LayerNorm": "post_feedforward_layernorm", "norm1": "post_attention_layernorm",
+    "norm2": "post_feedforward_layernorm", "mlp.fc11": "mlp.up_proj", "mlp.fc12": "mlp.gate_proj",
 }  # fmt: skip
 
 _MIXTRAL = {"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}
 
-_PREFIX = re.compile(r"(?:model\.language_model|language_model\.model|model|transformer|gpt_neox)\.")
-_LAYER_NAME = re.compile(r"(?:layers|h|blocks)\.(\d+)\.(.+)\.(weight|bias)")
+_PREFIX = re.compile(r"(?:model\.language_model|language_model\.model|model|transformer|gpt_neox|bert|roberta)\.")
+_LAYER_NAME = re.compile(r"(?:layers|h|blocks|encoder\.layers?)\.(\d+)\.(.+)\.(weight|bias)")
 _EXPERT = re.compile(r"block_sparse_moe\.experts\.(\d+)\.(w[123])")
+_OLD_NORM = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 _STACKED = re.compile(r"(model\.layers\.\d+\.mlp\.experts\.)(\d+)\.(\w+_proj\.weight)")
 
 
@@ -48,6 +57,8 @@ def canonical_name(name: str) -> str:
     """What architectures call a tensor of a Hugging Face checkpoint; a name without one stays as it is."""
     if name.startswith(("embed_out.", "language_model.lm_head.")):
         return f"lm_head.{name.rpartition('.')[2]}"
+    for old, new in _OLD_NORM.items():
+        name = name.removesuffix(old) + new if name.endswith(old) else name
     prefix = _PREFIX.match(name)
     rest = name[prefix.end() :] if prefix else name
     if match := _LAYER_NAME.fullmatch(rest):
@@ -79,6 +90,8 @@ def _put_right(tensor: LazyTensor, name: str, family: Family, config: ModelConfi
         return transposed(tensor)
     if family.norms_less_one and name.endswith("norm.weight"):
         return plus_one(tensor)
+    if family.pads_positions and name == "model.embed_positions.weight":
+        return last_rows(tensor, config.max_position_embeddings)
     if family.interleaved and (match := re.search(r"\.([qk])_proj\.", name)):
         return half_split(tensor, config.num_attention_heads if match[1] == "q" else config.num_key_value_heads)
     return tensor

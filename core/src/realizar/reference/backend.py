@@ -106,11 +106,13 @@ class NumpyBackend(Backend):
     @kernel("attention")
     def attention(
         self, q: Real, k: Real, v: Real, *, num_heads: int, num_key_value_heads: int, head_dim: int, scale: float,
-        sliding_window: int, softcap: float, alibi_slopes: Sequence[float], cache: LayerCache, step: Step, out: Real,
+        sliding_window: int, softcap: float, alibi_slopes: Sequence[float], causal: bool, cache: LayerCache, step: Step,
+        out: Real,
     ) -> None:  # fmt: skip
         """Cache k and v, then softmax(scale * q k) v over each sequence's own past, grouped heads sharing k and v.
 
-        A query at position p sees positions p - sliding_window < j <= p (all j <= p when sliding_window is 0).
+        A query at position p sees positions p - sliding_window < j <= p (all j <= p when sliding_window is 0); one
+        that is not causal sees all that the cache holds of its sequence after this step.
         Source: Vaswani et al. 2017, arXiv:1706.03762; grouped queries: Ainslie et al. 2023, arXiv:2305.13245;
         linear biases: Press et al. 2021, arXiv:2108.12409.
         """
@@ -128,7 +130,8 @@ class NumpyBackend(Backend):
             if alibi_slopes:
                 slopes = np.reshape(alibi_slopes, (num_key_value_heads, group, 1, 1)).astype(self.real)
                 scores = scores + slopes * -_distance(step.positions[tokens], length)
-            scores = np.where(_visible(step.positions[tokens], length, sliding_window), scores, -np.inf)
+            if causal:
+                scores = np.where(_visible(step.positions[tokens], length, sliding_window), scores, -np.inf)
             weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
             weights /= weights.sum(axis=-1, keepdims=True)
             mixed = np.einsum("kgtj,jkd->tkgd", weights, values, optimize=True)

@@ -14,13 +14,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from realizar.architectures.bert import Bert
 from realizar.architectures.llama import Llama
 from realizar.backend import Availability, Backend
 from realizar.dtypes import DTYPES
 from realizar.errors import UnsupportedOp
 from realizar.reference import Numpy64Backend
 from realizar.testing.driver import Driver, Program, Prompts, Schedule, chunked, one_by_one, whole
-from realizar.testing.models import tiny_model
+from realizar.testing.models import tiny_encoder, tiny_model
 from realizar.testing.op_variants import NUM_ROWS, OP_VARIANTS, OpVariant, weight_variants
 from realizar.testing.strategies import Batch, batches, reproducible, seeds
 from realizar.testing.tolerance import Tolerance
@@ -106,6 +107,16 @@ class BackendConformance:
             for kv_type in self._usable().kv_types:
                 actual = self._run(program, CHUNKS, kv_type)
                 self._model_tolerance(weight_type, kv_type).check(actual, expected, f"{weight_type}, {kv_type} cache")
+
+    @pytest.mark.parametrize("schedule", [whole(PROMPTS), one_by_one(PROMPTS)], ids=["batch", "alone"])
+    def test_encoder(self, schedule: Schedule) -> None:
+        """A model whose tokens see all of their sequence agrees with the reference, in a batch and alone."""
+        model = tiny_encoder()
+        program = Program(Bert().build(model.config, model.tensors), model.tensors, PROMPTS, (True,) * len(PROMPTS))
+        expected = _run(Numpy64Backend(), program, one_by_one(PROMPTS))
+        for kv_type in self._usable("layer_norm").kv_types:
+            actual = self._run(program, schedule, kv_type)
+            self._model_tolerance("F32", kv_type).check(actual, expected, f"encoder, {kv_type} cache")
 
     def test_claimed_block_equals_its_ops(self) -> None:
         """A block that `compile_block` claims gives what its nodes give one by one."""

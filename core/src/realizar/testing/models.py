@@ -56,6 +56,20 @@ def tiny_model(
     return TinyModel(config, tensors, tokenizer)
 
 
+def tiny_encoder(*, seed: int = 0, **changes: Any) -> TinyModel:
+    """A bert model of 2 layers with random F32 weights that gives embeddings: means of hidden states, normalized."""
+    tokenizer = tiny_tokenizer()
+    sizes: dict[str, Any] = {
+        "model_type": "bert", "vocab_size": len(tokenizer.tokens), "hidden_size": 64, "intermediate_size": 96,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 16,
+        "max_position_embeddings": 128, "layer_norm_eps": 1e-6, "hidden_act": "gelu", "is_causal": False,
+        "type_vocab_size": 2, "pooling_type": "mean", "normalize_embeddings": True,
+    }  # fmt: skip
+    config, element, rng = ModelConfig(**(sizes | changes)), dtype("F32"), np.random.default_rng(seed)
+    tensors = {name: _random_tensor(name, shape, element, rng) for name, shape in _encoder_shapes(config).items()}
+    return TinyModel(config, tensors, tokenizer)
+
+
 def write_tiny(
     path: Path, write: Callable[[Path, TinyModel], object], weight_type: str = "F32", **options: Any
 ) -> TinyModel:
@@ -100,6 +114,22 @@ def _random_tensor(name: str, shape: tuple[int, ...], element: DType, rng: np.ra
     # Blocks are louder than normal weights; the norm before them keeps the softmax from saturating.
     level = 0.0 if name.endswith("bias") else 1.0 if element.name in _QUANTIZABLE else 0.25
     return memory_tensor(name, (level + 0.1 * rng.standard_normal(shape)).astype(np.float32), dtype("F32"))
+
+
+def _encoder_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    hidden, ffn = config.hidden_size, config.intermediate_size
+    tables = {
+        "tokens": config.vocab_size, "positions": config.max_position_embeddings,
+        "token_types": config.type_vocab_size or 0,
+    }  # fmt: skip
+    shapes: dict[str, tuple[int, ...]] = {f"model.embed_{name}.weight": (n, hidden) for name, n in tables.items() if n}
+    layer: dict[str, tuple[int, ...]] = {f"self_attn.{part}_proj": (hidden, hidden) for part in "qkvo"}
+    layer |= {"mlp.up_proj": (ffn, hidden), "mlp.down_proj": (hidden, ffn)}
+    layer |= {"post_attention_layernorm": (hidden,), "post_feedforward_layernorm": (hidden,)}
+    parts = {f"model.layers.{i}.{name}": size for i in range(config.num_hidden_layers) for name, size in layer.items()}
+    for name, size in {"model.embed_layernorm": (hidden,), **parts}.items():
+        shapes |= {f"{name}.weight": size, f"{name}.bias": size[:1]}
+    return shapes
 
 
 def _shapes(config: ModelConfig, tied: bool, biased: bool) -> dict[str, tuple[int, ...]]:

@@ -88,15 +88,16 @@ def attention_variant(
     softcap: float = 0.0,
     scale: float | None = None,
     alibi_slopes: tuple[float, ...] = (),
+    causal: bool = True,
 ) -> OpVariant:
     """`attention`; scale is head_dim^-0.5 unless given."""
     attributes = {
         "num_heads": heads, "num_key_value_heads": kv_heads, "head_dim": head_dim,
         "scale": head_dim**-0.5 if scale is None else scale, "sliding_window": sliding_window, "softcap": softcap,
-        "alibi_slopes": alibi_slopes,
+        "alibi_slopes": alibi_slopes, "causal": causal,
     }  # fmt: skip
     label = f"attention-{heads}-{kv_heads}-{head_dim}-window-{sliding_window}-softcap-{softcap:g}"
-    label += "-alibi" * bool(alibi_slopes)
+    label += "-alibi" * bool(alibi_slopes) + "-all" * (not causal)
     values = {"q": heads * head_dim, "k": kv_heads * head_dim, "v": kv_heads * head_dim}
     return OpVariant(label, "attention", heads * head_dim, values, {}, attributes)
 
@@ -151,6 +152,7 @@ OP_VARIANTS: tuple[OpVariant, ...] = (
     attention_variant(4, 2, 16, sliding_window=3), attention_variant(4, 2, 64, sliding_window=7, softcap=5.0),
     attention_variant(8, 2, 128, scale=0.25), attention_variant(5, 5, 8, softcap=20.0),
     attention_variant(4, 2, 32, alibi_slopes=(0.25, 0.0625, 0.5, 2.0)),
+    attention_variant(4, 4, 32, causal=False), attention_variant(6, 2, 40, softcap=5.0, causal=False),
     OpVariant("mul-65", "mul", 65, {"x": 65, "y": 65}), OpVariant("mul-64-by-1", "mul", 64, {"x": 64, "y": 1}),
     OpVariant("scale-65", "scale", 65, {"x": 65}, {}, {"factor": 0.22}, in_place=True),
     OpVariant("add-65", "add", 65, {"x": 65, "y": 65}),

@@ -29,6 +29,7 @@ class AttentionCase:
     block_size: int = 16
     seed: int = 0
     alibi_slopes: tuple[float, ...] = ()
+    causal: bool = True
 
     def _rows(self, kind: int, heads: int) -> list[Rows]:
         rng = np.random.default_rng((self.seed, kind))
@@ -65,7 +66,7 @@ class AttentionCase:
             backend.attention(
                 q, k, v, num_heads=self.heads, num_key_value_heads=self.kv_heads, head_dim=self.head_dim,
                 scale=self.head_dim**-0.5, sliding_window=self.sliding_window, softcap=self.softcap,
-                alibi_slopes=self.alibi_slopes, cache=cache, step=step, out=out,
+                alibi_slopes=self.alibi_slopes, causal=self.causal, cache=cache, step=step, out=out,
             )  # fmt: skip
             for i, (s, start, stop) in enumerate(pieces):
                 found[s][start:stop] = out[step.query_start_loc[i] : step.query_start_loc[i + 1]]
@@ -88,6 +89,10 @@ class AttentionCase:
     def whole(self) -> list[Pieces]:
         """All sequences in one step."""
         return [[(s, 0, n) for s, n in enumerate(self.lengths)]]
+
+    def alone(self) -> list[Pieces]:
+        """Each sequence in a step of its own."""
+        return [[(s, 0, n)] for s, n in enumerate(self.lengths)]
 
     def chunked(self, size: int) -> list[Pieces]:
         """Side by side in steps of `size` tokens."""
@@ -113,6 +118,7 @@ class AttentionCase:
         if self.alibi_slopes:
             scores -= np.reshape(self.alibi_slopes, (self.kv_heads, -1, 1, 1)) * distance
         seen = (distance >= 0) & (distance < (self.sliding_window or len(q)))
+        seen |= not self.causal
         weights = np.exp(np.where(seen, scores, -np.inf))
         weights /= weights.sum(axis=-1, keepdims=True)
         return np.einsum("kgtj,jkd->tkgd", weights, values[:, :, 0]).reshape(len(q), -1)

@@ -34,6 +34,7 @@ SHAPES = {
     "softcap, wide heads": AttentionCase((SPAN + 3, 17), 4, 1, 256, softcap=5.0),
     "heads of 40": AttentionCase((50, SPAN + 20), 3, 3, 40, sliding_window=3, block_size=32),
     "linear biases": AttentionCase((SPAN + 50, 21), 6, 2, 48, alibi_slopes=(0.25, 0.0625, 0.5, 0.125, 0.01, 0.002)),
+    "all of a sequence": AttentionCase((SPAN + 37, 1, 40, 2 * SPAN), 6, 2, 48, softcap=4.0, causal=False),
     "one key for 26 heads": AttentionCase((SPAN + 9,), 26, 1, 32),
 }
 
@@ -113,7 +114,8 @@ def test_paths_and_threads_do_not_change_bits(
     for case in SHAPES.values():
         expected = case.run(backend, kv_type, case.whole())
         for threads in (1, 2, 5):
-            _assert_same_bits(case.run(make_backend(threads), kv_type, case.last_alone()), expected)
+            steps = case.last_alone() if case.causal else case.alone()
+            _assert_same_bits(case.run(make_backend(threads), kv_type, steps, poison=0xFF), expected)
 
 
 @pytest.mark.parametrize("kv_type", KV_TYPES)

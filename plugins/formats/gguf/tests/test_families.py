@@ -20,6 +20,7 @@ from realizar_gguf.writer import write_gguf
 D, Q, KV, F, E, V, LAYERS = 16, 16, 8, 24, 3, 9, 2
 
 SHAPES: dict[str, tuple[int, ...]] = {
+    "attn_output_norm": (D,), "layer_output_norm": (D,),
     "attn_norm": (D,), "attn_norm_2": (D,), "ffn_norm": (D,), "post_attention_norm": (D,), "post_ffw_norm": (D,),
     "attn_q": (Q, D), "attn_k": (KV, D), "attn_v": (KV, D), "attn_output": (D, Q), "attn_qkv": (Q + 2 * KV, D),
     "attn_q_norm": (4,), "attn_k_norm": (4,),
@@ -48,6 +49,8 @@ PARTS: dict[str, str] = {
     "starcoder2": "attn_norm ffn_norm ffn_up ffn_down " + _QKV, "command-r": "attn_norm " + _QKV + _GATED,
     "falcon": "attn_norm " + _FUSED, "falcon, two norms": "attn_norm attn_norm_2 " + _FUSED,
     "bloom": "attn_norm ffn_norm " + _FUSED, "mpt": "attn_norm ffn_norm " + _FUSED,
+    "bert": "attn_output_norm layer_output_norm ffn_up ffn_down " + _QKV,
+    "nomic-bert": "attn_output_norm layer_output_norm attn_qkv attn_output " + _GATED,
 }  # fmt: skip
 
 _TWO_EXPERTS = {"expert_count": E, "expert_used_count": 2}
@@ -64,13 +67,17 @@ RESHAPED: dict[str, dict[str, tuple[int, ...]]] = {
 EXTRA: dict[str, dict[str, tuple[int, ...]]] = {
     "gpt2": {"position_embd": (64, D)},
     "bloom": {"token_embd_norm": (D,)},
+    "bert": {"token_embd_norm": (D,), "position_embd": (64, D), "token_types": (2, D)},
+    "nomic-bert": {"token_embd_norm": (D,), "token_types": (2, D)},
 }
 
 
 def open_model(folder: Path, name: str, extra: dict[str, tuple[int, ...]] | None = None, **keys: object) -> ModelFile:
     """A file of that architecture; tensors count upwards from 0."""
     shapes = {f"{part}.weight": shape for part, shape in (EXTRA.get(name, {}) | (extra or {})).items()}
-    shapes |= {"token_embd.weight": (V, D), "output_norm.weight": (D,)}
+    shapes |= {"token_embd.weight": (V, D)}
+    if "layer_output_norm" not in PARTS[name]:
+        shapes["output_norm.weight"] = (D,)
     sizes = SHAPES | RESHAPED.get(name, {})
     shapes |= {f"blk.{i}.{part}.weight": sizes[part] for i in range(LAYERS) for part in PARTS[name].split()}
     architecture = name.partition(",")[0]
@@ -219,6 +226,18 @@ def test_yarn_s_factor_comes_on_top_of_the_logarithm(tmp_path: Path) -> None:
     config = config_of(tmp_path, "qwen2", **{f"rope.scaling.{key}": value for key, value in keys.items()})
     assert config.rope_scaling.attention_factor == pytest.approx(0.5 * 1.1386294)  # 0.1 ln 4 + 1
     assert (config.rope_scaling.beta_fast, config.unknown) == (16.0, ())
+
+
+def test_embeddings(tmp_path: Path) -> None:
+    bert = config_of(tmp_path, "bert", pooling_type=2, **{"attention.causal": False})
+    assert (bert.is_causal, bert.type_vocab_size, bert.hidden_act, bert.unknown) == (False, 2, "gelu", ())
+    assert (bert.pooling_type, bert.normalize_embeddings) == ("cls", True)
+    qwen = config_of(tmp_path, "qwen3", pooling_type=3)
+    assert (qwen.is_causal, qwen.type_vocab_size, qwen.pooling_type) == (True, None, "last")
+    for plain in (config_of(tmp_path, "qwen3", pooling_type=0), config_of(tmp_path, "qwen3")):
+        assert (plain.pooling_type, plain.normalize_embeddings) == (None, False)
+    file = open_model(tmp_path, "bert", pooling_type=4)
+    assert (file.config, file.no_config) == (None, "bert.pooling_type is 4, which is not implemented")
 
 
 def test_what_no_family_has_is_no_configuration(tmp_path: Path) -> None:

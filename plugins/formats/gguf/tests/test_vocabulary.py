@@ -36,7 +36,7 @@ def vocabulary(directory: Path, model: str, *keys: bytes, size: int = 200) -> To
         ("llama", "spm", (True, False, True), (1, (2,), 0, None)),
         ("gemma4", "spm", (True, False, False), (None, (), None, None)),
         ("t5", "unigram", (False, True, False), (None, (1,), 2, 0)),
-        ("bert", "wordpiece", (True, False, False), (101, (), 100, 0)),
+        ("bert", "wordpiece", (True, True, False), (101, (102,), 100, 0)),
         ("rwkv", "rwkv", (False, False, False), (None, (), None, None)),
     ],
 )
@@ -53,6 +53,18 @@ def test_defaults(model: str, name: str, flags: tuple[bool, ...], ids: tuple[obj
 def test_byte_level_bos_follows_the_pre_tokenizer(pre: str, add_bos: bool, tmp_path: Path) -> None:
     spec = vocabulary(tmp_path, "gpt2", key("tokenizer.ggml.pre", STRING, pre))
     assert (spec.pre, spec.add_bos_token) == (pre, add_bos)
+
+
+def test_case_and_accents(tmp_path: Path) -> None:
+    def folded(**flags: bool) -> tuple[bool, bool]:
+        keys = [key(f"tokenizer.ggml.normalizer.{name}", BOOL, value) for name, value in flags.items()]
+        spec = vocabulary(tmp_path, "bert", *keys)
+        return spec.do_lower_case, spec.strip_accents
+
+    assert folded() == (True, True)
+    assert folded(lowercase=False) == (False, False)
+    assert folded(lowercase=False, strip_accents=True) == (False, True)
+    assert folded(strip_accents=False) == (True, False)
 
 
 def test_a_default_id_outside_the_vocabulary_is_dropped(tmp_path: Path) -> None:

@@ -156,9 +156,10 @@ class NumbaBackend(Backend):
     @kernel("attention")
     def attention(
         self, q: Rows, k: Rows, v: Rows, *, num_heads: int, num_key_value_heads: int, head_dim: int, scale: float,
-        sliding_window: int, softcap: float, alibi_slopes: Sequence[float], cache: LayerCache, step: Step, out: Rows,
+        sliding_window: int, softcap: float, alibi_slopes: Sequence[float], causal: bool, cache: LayerCache, step: Step,
+        out: Rows,
     ) -> None:  # fmt: skip
-        """Cache k and v, then causal softmax(scale * q k) v over each sequence's own past."""
+        """Cache k and v, then softmax(scale * q k) v over each sequence's own past, or over all of it."""
         self.runtime.ops.attention(
             q,
             k,
@@ -171,6 +172,7 @@ class NumbaBackend(Backend):
             sliding_window=sliding_window,
             softcap=softcap,
             alibi_slopes=alibi_slopes,
+            causal=causal,
         )
 
     @kernel("add")

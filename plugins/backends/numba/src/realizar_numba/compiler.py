@@ -289,6 +289,7 @@ class BlockCompiler:
             sliding_window=node.attrs["sliding_window"],
             softcap=node.attrs["softcap"],
             alibi_slopes=node.attrs["alibi_slopes"],
+            causal=node.attrs["causal"],
         )
         return i + 1
 

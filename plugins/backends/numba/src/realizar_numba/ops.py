@@ -78,7 +78,7 @@ class SingleOps:
 
     def attention(
         self, q: Rows, k: Rows, v: Rows, cache: LayerCache, step: Step, out: Rows, *,
-        num_heads: int, scale: float, sliding_window: int, softcap: float, alibi_slopes: Sequence[float],
+        num_heads: int, scale: float, sliding_window: int, softcap: float, alibi_slopes: Sequence[float], causal: bool,
     ) -> None:  # fmt: skip
         """Write k and v to the cache, then attend."""
         num_seqs = np.array([step.num_seqs], np.int64)
@@ -97,7 +97,7 @@ class SingleOps:
             append_attention(
                 program, view(q), cache, arrays, view(out), None,
                 num_heads=num_heads, scale=scale, sliding_window=sliding_window, softcap=softcap,
-                alibi_slopes=alibi_slopes,
+                alibi_slopes=alibi_slopes, causal=causal,
             )  # fmt: skip
 
         self._run(len(q), append)

@@ -42,7 +42,14 @@ _NUMBERS = {
     "embedding_scale": "embedding_multiplier",
 }
 
-_TRUTHS = {"use_parallel_residual": "use_parallel_residual", "expert_weights_norm": "norm_topk_prob"}
+_TRUTHS = {
+    "use_parallel_residual": "use_parallel_residual",
+    "expert_weights_norm": "norm_topk_prob",
+    "attention.causal": "is_causal",
+}
+
+_POOLING_TYPES = (None, "mean", "cls", "last")
+"""By number; 4 is that of models that rank a pair of texts. Source: llama.cpp `llama_pooling_type`."""
 
 _REFUSED = ("attention.clamp_kqv", "expert_weights_scale", "expert_group_count", "interleave_moe_layer_step")
 """Keys that change what a model computes in a way that no family here has."""
@@ -71,6 +78,7 @@ def read_config(metadata: Metadata, tensors: Iterable[TensorInfo]) -> ModelConfi
     values |= read_rotary(keys, values["head_dim"], shapes)
     values |= _optional(keys)
     values |= _sliding(keys, kind, values)
+    values |= _embedding(keys, shapes.get("token_types.weight"))
     values |= kind.derive(values)
     if keys.size("attention.value_length") not in (None, values["head_dim"]):
         keys.understood.discard(f"{architecture}.attention.value_length")
@@ -84,6 +92,18 @@ def _optional(keys: Keys) -> dict[str, Any]:
     found |= {name: keys.number(key) for key, name in _NUMBERS.items()}
     found |= {name: keys.truth(key) for key, name in _TRUTHS.items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _embedding(keys: Keys, token_types: TensorInfo | None) -> dict[str, Any]:
+    """How hidden states become the embedding of a text; llama.cpp normalizes all, so no key says it."""
+    pooling = keys.size("pooling_type", low=0) or 0
+    if pooling >= len(_POOLING_TYPES):
+        raise Incomplete(f"{keys.architecture}.pooling_type is {pooling}, which is not implemented")
+    return {
+        "type_vocab_size": token_types.shape[0] if token_types and token_types.shape else None,
+        "pooling_type": _POOLING_TYPES[pooling],
+        "normalize_embeddings": pooling != 0,
+    }
 
 
 def _sliding(keys: Keys, kind: Family, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,6 +97,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "bloom": Family("bloom", {"hidden_act": "gelu_tanh", "alibi_bias_max": 8.0}),
     "mpt": Family("mpt", {"hidden_act": "gelu"}),
+    "bert": Family("bert", {"hidden_act": "gelu", "is_causal": False}),
+    "nomic-bert": Family("nomic_bert", {"is_causal": False}),
 }  # fmt: skip
 """By GGUF's name of the architecture, and what else tells two models of one name apart."""
 

@@ -6,9 +6,11 @@ What a file leaves out is filled in as llama.cpp does, by kind of vocabulary:
 |-----------|---------|---------|------------------|---------------------|
 | spm       | yes     | no      | yes              | 1, 2, 0, -          |
 | unigram   | no      | yes     | no               | -, 1, 2, 0          |
-| wordpiece | yes     | no      | no               | 101, -, 100, 0      |
+| wordpiece | yes     | yes     | no               | 101, 102, 100, 0    |
 | bpe       | by pre  | no      | no               | none                |
 | gemma4    | yes     | no      | no               | none                |
+
+What ends a text of wordpiece is its separator, [SEP].
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class _Defaults:
 _DEFAULTS = {
     "spm": _Defaults(add_bos=True, add_space_prefix=True, bos=1, eos=2, unk=0),
     "unigram": _Defaults(add_eos=True, eos=1, unk=2, pad=0),
-    "wordpiece": _Defaults(add_bos=True, bos=101, unk=100, pad=0),
+    "wordpiece": _Defaults(add_bos=True, add_eos=True, bos=101, eos=102, unk=100, pad=0),
     "gemma4": _Defaults(add_bos=True),
 }
 
@@ -64,6 +66,7 @@ def read_tokenizer(metadata: Metadata) -> TokenizerSpec | None:
     defaults = _DEFAULTS.get(kind) or _DEFAULTS.get(model, by_pre)
     scores = _per_token(metadata, "tokenizer.ggml.scores", ValueType.FLOAT32, len(tokens))
     ids = _SpecialIds(metadata, len(tokens))
+    lower = _flag(metadata, "normalizer.lowercase", True)
     return TokenizerSpec(
         model=model,
         tokens=tokens,  # type: ignore[arg-type]
@@ -73,12 +76,14 @@ def read_tokenizer(metadata: Metadata) -> TokenizerSpec | None:
         merges=metadata.array("tokenizer.ggml.merges", ValueType.STRING),  # type: ignore[arg-type]
         scores=None if kind == "gemma4" else scores,  # type: ignore[arg-type]
         bos_token_id=ids.get("bos", defaults.bos),
-        eos_token_ids=ids.ends(defaults.eos),
+        eos_token_ids=ids.ends("seperator" if model == "wordpiece" else "eos", defaults.eos),
         unk_token_id=ids.get("unknown", defaults.unk),
         pad_token_id=ids.get("padding", defaults.pad),
         add_bos_token=_flag(metadata, "add_bos_token", defaults.add_bos),
         add_eos_token=_flag(metadata, "add_eos_token", defaults.add_eos),
         add_space_prefix=_flag(metadata, "add_space_prefix", defaults.add_space_prefix),
+        do_lower_case=lower,
+        strip_accents=_flag(metadata, "normalizer.strip_accents", lower),
         remove_extra_whitespaces=_flag(metadata, "remove_extra_whitespaces", False),
         precompiled_charsmap=_charsmap(metadata),
         chat_template=metadata.string("tokenizer.chat_template"),
@@ -98,9 +103,9 @@ class _SpecialIds:
             return default
         return found
 
-    def ends(self, default: int | None) -> tuple[int, ...]:
-        """End of sequence, of turn, of message: each once, in this order."""
-        found = (self.get("eos", default), self.get("eot"), self.get("eom"))
+    def ends(self, name: str, default: int | None) -> tuple[int, ...]:
+        """End of sequence (under `name`), of turn, of message: each once, in this order."""
+        found = (self.get(name, default), self.get("eot"), self.get("eom"))
         return tuple(dict.fromkeys(token_id for token_id in found if token_id is not None))
 
 

@@ -33,7 +33,7 @@ def read_model(path: Path) -> ModelFile:
         folder = HuggingFaceDirectory(entry.parent)
         config, no_config = None, "there is no config.json beside it"
         if folder.config:
-            config, tensors, no_config = _configured(folder.config, tensors, str(folder.path / "config.json"))
+            config, tensors, no_config = _configured(folder, tensors)
         tokenizer, no_tokenizer = folder.tokenizer()
         metadata: dict[str, object] = {**shards[0].header.metadata, **folder.metadata()}
         return ModelFile(path, "safetensors", config, tensors, tokenizer, metadata, no_config, close, no_tokenizer)
@@ -43,12 +43,13 @@ def read_model(path: Path) -> ModelFile:
 
 
 def _configured(
-    values: dict[str, Any], tensors: dict[str, LazyTensor], source: str
+    folder: HuggingFaceDirectory, tensors: dict[str, LazyTensor]
 ) -> tuple[ModelConfig | None, dict[str, LazyTensor], str]:
     """Configuration and tensors as numbers, or the reason why there is none: the file can still be looked into."""
-    quantization = values.get("quantization_config")
-    described = {key: value for key, value in values.items() if key != "quantization_config"}
+    source = str(folder.path / "config.json")
     try:
+        described: dict[str, Any] = folder.model_config()
+        quantization = described.pop("quantization_config", None)
         config = read_hf_config(described, source)
         return config, canonical_tensors(config, apply_scales(tensors, quantization, source)), ""
     except ModelError as error:

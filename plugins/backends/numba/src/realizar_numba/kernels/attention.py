@@ -77,12 +77,16 @@ def _count_tiles(a):
 
 @compiled
 def _attend_one_span(a, memory, table, token, kv_head, head, heads, position, span, slot):
-    """One span of a single token's tile; whoever brings the last span merges them all, in order."""
+    """One span of a single token's tile; the token is its sequence's last, so it sees the same if all is seen.
+
+    Whoever brings the last span merges them all, in order.
+    """
     gather_queries(a, memory, token, head, heads, heads)
     first, last = lowest_seen(a, position) // SPAN, position // SPAN
     counter = a.slots + slot * a.slot_nbytes
     parts = counter + _LINE
-    attend_span(a, memory, table, kv_head, head, heads, heads, position, span, parts + (span - first) * a.part_nbytes)
+    part = parts + (span - first) * a.part_nbytes
+    attend_span(a, memory, table, kv_head, head, heads, heads, position, position + 1, span, part)
     if atomic_add(counter, 1) == last - first:
         atomic_store(counter, 0)
         total = parts_area(memory)
@@ -114,7 +118,7 @@ def _attend_tiles(a, memory, turn, mine, s, kv_head, h):
     for t in range(0, length, tokens):
         if turn == mine:
             rows = heads * min(tokens, length - t)
-            attend(a, memory, table, first + t, kv_head, head, heads, rows, position + t)
+            attend(a, memory, table, first + t, kv_head, head, heads, rows, position + t, position + length)
             mine = take_turn(a.turns)
         turn += 1
     return turn, mine
@@ -171,6 +175,7 @@ def append_attention(
     sliding_window: int,
     softcap: float,
     alibi_slopes: Sequence[float],
+    causal: bool,
 ) -> None:
     """Append attention of q over a cache that already holds this step's keys and values.
 
@@ -189,6 +194,7 @@ def append_attention(
         **destination(activations),
         activation_blocks=num_heads * cache.head_dim // BLOCK_SIZE,
         heads_per_group=num_heads // cache.num_key_value_heads,
+        causal=int(causal),
         sliding_window=sliding_window,
         slopes=_slopes(program, alibi_slopes),
         query_scale=scale / softcap if softcap else scale * math.log2(math.e),

@@ -53,7 +53,7 @@ ATTENTION = record(
     "num_seqs", "q", "q_stride", "out", "out_stride", "activations", "lanes_per_row", "activation_blocks",
     "query_start_loc", "context_lens", "block_tables", "max_blocks", "chunks_per_block",
     "keys", "values", "chunk_nbytes", "head_nbytes", "scales", "head_dim", "padded_dim",
-    "num_key_value_heads", "heads_per_group", "sliding_window", "slopes",
+    "num_key_value_heads", "heads_per_group", "causal", "sliding_window", "slopes",
     "key_rows", "wide_keys", "narrow_key_rows", "narrow_keys",
     "value_rows", "wide_values", "narrow_value_rows", "narrow_values",
     "memory", "memory_nbytes", "turns", "max_slots", "slots", "slot_nbytes", "part_nbytes", "part_row_nbytes",
@@ -70,6 +70,12 @@ _LOWEST, _UNSEEN = np.float32(-3e38), np.float32(-np.inf)
 def lowest_seen(a, position):
     """The first position that a query sees."""
     return max(0, position + 1 - a.sliding_window) if a.sliding_window > 0 else 0
+
+
+@compiled
+def seen_until(a, position, length):
+    """The position after the last that a query sees; length: of its sequence after this step."""
+    return position + 1 if a.causal != 0 else length
 
 
 @called
@@ -177,18 +183,18 @@ def _weigh(a, scores, count, begin, end, slopes, own, sums):
 
 
 @called
-def attend_span(a, memory, table, kv_head, head, rows, heads, position, span, part):
+def attend_span(a, memory, table, kv_head, head, rows, heads, position, length, span, part):
     """Leave in `part` what a tile's rows get from one span; row r stands at position + r // heads."""
     start = SPAN * span
     first = max(0, lowest_seen(a, position) - start) // CHUNK
-    stop = min(SPAN, position + (rows - 1) // heads + 1 - start)
+    stop = min(SPAN, seen_until(a, position + (rows - 1) // heads, length) - start)
     origin, num_positions = start + CHUNK * first, stop - CHUNK * first
     count = (num_positions + CHUNK - 1) // CHUNK
     _list_chunks(a, ids_area(memory), table, span * SPAN_CHUNKS + first, count)
     _multiply_keys(a, memory, kv_head, count, rows)
     for r in range(rows):
         own = position + r // heads
-        begin, end = max(0, lowest_seen(a, own) - origin), min(own + 1 - origin, num_positions)
+        begin, end = max(0, lowest_seen(a, own) - origin), min(seen_until(a, own, length) - origin, num_positions)
         scores, sums = scores_area(memory) + 4 * CHUNK * r, sums_of(part, a.part_row_nbytes, r)
         slopes = a.slopes + 4 * CHUNK * (head + r % heads) if a.slopes != 0 else 0
         store_f32(part + 4 * r, _weigh(a, scores, count, begin, end, slopes, own - origin, sums))
@@ -240,14 +246,14 @@ def emit(a, total, token, head, heads, rows):
 
 
 @compiled
-def attend(a, memory, table, token, kv_head, head, heads, rows, position):
+def attend(a, memory, table, token, kv_head, head, heads, rows, position, length):
     """A whole tile: every span that its rows see."""
     total = parts_area(memory)
     part = total + a.part_nbytes
     gather_queries(a, memory, token, head, heads, rows)
     clear(total, rows)
-    first, last = lowest_seen(a, position) // SPAN, (position + (rows - 1) // heads) // SPAN
+    first, last = lowest_seen(a, position) // SPAN, (seen_until(a, position + (rows - 1) // heads, length) - 1) // SPAN
     for span in range(first, last + 1):
-        attend_span(a, memory, table, kv_head, head, rows, heads, position, span, part)
+        attend_span(a, memory, table, kv_head, head, rows, heads, position, length, span, part)
         merge(a, total, part, rows)
     emit(a, total, token, head, heads, rows)

@@ -1,0 +1,26 @@
+"""Which specifications this plugin understands."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from realizar.model import TokenizerSpec
+from realizar.tokenizers import Tokenizer, TokenizerFactory
+
+WORDPIECE_SCORE = 100
+
+
+class WordPieceTokenizerFactory(TokenizerFactory):
+    """Builds WordPiece tokenizers."""
+
+    name: ClassVar[str] = "wordpiece"
+
+    def supports(self, spec: TokenizerSpec) -> int:
+        """100 for `model` "wordpiece"."""
+        return WORDPIECE_SCORE if spec.model == "wordpiece" else 0
+
+    def build(self, spec: TokenizerSpec) -> Tokenizer:
+        """The tokenizer; raises TokenizerError naming what is wrong with the vocabulary."""
+        from realizar_wordpiece.tokenizer import WordPieceTokenizer  # built only when a tokenizer is asked for
+
+        return WordPieceTokenizer(spec)
