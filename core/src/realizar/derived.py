@@ -45,7 +45,7 @@ def split_fused(config: ModelConfig, tensors: Mapping[str, LazyTensor], groups: 
 def _cut(tensor: LazyTensor, parts: Mapping[str, int], groups: int) -> list[LazyTensor]:
     """Parts of so many rows each, of which every group has an equal share."""
     total = sum(parts.values())
-    if tensor.shape[0] != total or any(rows % groups for rows in parts.values()):
+    if tensor.shape[:1] != (total,) or any(rows % groups for rows in parts.values()):
         raise ModelError(f"{tensor.source}: shape {tensor.shape}, but the configuration says {total} fused rows")
     found, start = [], 0
     for name, rows in parts.items():

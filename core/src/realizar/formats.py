@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
+from realizar.errors import FormatError
 from realizar.model import ModelFile
+from realizar.progress import Progress, silent
 
 
 class Format(ABC):
@@ -14,6 +16,8 @@ class Format(ABC):
 
     name: ClassVar[str]
     priority: ClassVar[int] = 0
+    writable: ClassVar[frozenset[str]] = frozenset()
+    """Names of element types it can store; empty: it cannot write."""
 
     @abstractmethod
     def sniff(self, path: Path, head: bytes) -> int:
@@ -28,3 +32,10 @@ class Format(ABC):
 
         Sizes are proven against the file before anything is allocated from them.
         """
+
+    def write(self, path: Path, model: ModelFile, progress: Progress = silent) -> None:
+        """Write `model` under its canonical names, reading one tensor at a time; `path` appears when it is complete.
+
+        Raises FormatError for what the format cannot hold.
+        """
+        raise FormatError(f"{path}: {self.name} files cannot be written")
