@@ -83,7 +83,7 @@ def extras(session: nox.Session) -> None:
     session.run(
         "pip", "wheel", "-q", "--no-deps", "-w", str(wheelhouse), "./core", *(f"./{f}" for f in PLUGINS.values()), "."
     )
-    session.install("--find-links", str(wheelhouse), "realizar[gguf,safetensors,bpe,sentencepiece,numba]", "pytest")
+    session.install("--find-links", str(wheelhouse), "realizar[gguf,safetensors,apr,bpe,sentencepiece,numba]", "pytest")
     session.run("pytest", "tests/test_wheels.py", env={"REALIZAR_WHEELHOUSE": str(wheelhouse)})
     session.run("realizar", "--list-plugins", "--strict")
 

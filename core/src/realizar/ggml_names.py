@@ -1,6 +1,6 @@
-"""ggml's tensor names in Hugging Face's terms. GGUF files have them, and files that were made of GGUF files.
+"""ggml's names in Hugging Face's terms. GGUF files have them, and files that were made of GGUF files.
 
-Source: llama.cpp `gguf-py/gguf/constants.py`, TENSOR_NAMES.
+Source: llama.cpp `gguf-py/gguf/constants.py`, TENSOR_NAMES; `src/llama-vocab.cpp`.
 """
 
 from __future__ import annotations
@@ -42,3 +42,8 @@ LAYER = {
     "ffn_down_shexp": "mlp.shared_expert.down_proj",
 }
 """Of a layer: what follows `blk.N.`, and what follows `model.layers.N.`."""
+
+BOS_BY_PRE = frozenset(
+    "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano tekken chameleon".split()
+)
+"""Pre-tokenizers of byte-level vocabularies that begin a text with BOS."""
