@@ -167,7 +167,6 @@ METADATA = {
         file({**WORDS, "realizar.layout": 1, "realizar.tokenizer": {"model": "spm", "eos_token_ids": [0, 3]}}),
         "expected an id of 3 tokens",
     ),
-    "our_metadata_is_list": (file({"realizar.layout": 1, "realizar.metadata": []}), "an object"),
     "checkpoint_without_config": (file({"format": "entrenar-checkpoint"}), "no model_config"),
     "checkpoint_of_no_json": (file({"format": "entrenar-checkpoint", "model_config": "{"}), "no valid JSON"),
 }

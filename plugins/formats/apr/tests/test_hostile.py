@@ -142,7 +142,7 @@ def test_mutated_file_gives_only_format_errors(name: str, mutations: list[tuple[
 
 
 KEYS = st.sampled_from([*CORPUS["CONFIG"], *CORPUS["WORDS"], "tokenizer.scores", "realizar.layout", "realizar.config",
-    "realizar.tokenizer", "realizar.metadata", "tied_embeddings", "head_dim", "rope_scaling", "format", "model_config",
+    "realizar.tokenizer", "realizar.source", "tied_embeddings", "head_dim", "rope_scaling", "format", "model_config",
     "num_experts", "layer_types", "original_format", "chat_template"])  # fmt: skip
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 2**65) | st.floats(allow_nan=False) | st.text(max_size=8),

@@ -58,7 +58,7 @@ def expanded(file: MappedFile, header: Header) -> Image:
 
 
 def _expand_lz4(blob: memoryview, whole: bytearray, limit: int, file: str) -> None:
-    import lz4.block
+    import lz4.block  # type: ignore[import-untyped]
 
     size = int.from_bytes(blob[:4], "little")
     if len(blob) < 4 or size > limit:

@@ -12,7 +12,7 @@ from realizar.huggingface import read_hf_config
 from realizar.huggingface.json_file import parse_json
 from realizar.huggingface.json_object import JsonObject
 from realizar.model import ModelConfig, structure_config
-from realizar_apr.metadata import FIELDS, is_ours, one_spelling
+from realizar_apr.metadata import FIELDS, one_spelling
 
 CONFIG_KEY = "realizar.config"
 """What aprender has no key for: the other fields of ModelConfig that are not at their defaults."""
@@ -31,9 +31,10 @@ _CHECKPOINT_NAMES = {"architecture": ("hf_architecture", "architecture"), "head_
 
 
 def read_config(metadata: JsonObject, vocab_size: int | None) -> ModelConfig:
-    """The configuration; vocab_size: rows of the embedding. Raises ModelError saying what is missing or not known."""
-    if is_ours(metadata):
-        return _read_ours(metadata)
+    """The configuration in a file of another writer; vocab_size: rows of the embedding.
+
+    Raises ModelError saying what is missing or not known.
+    """
     given = _given(metadata)
     values = {field: one_spelling(given, names, metadata.source) for field, names in FIELDS.items()}
     values["vocab_size"] = values["vocab_size"] or vocab_size
@@ -44,7 +45,8 @@ def read_config(metadata: JsonObject, vocab_size: int | None) -> ModelConfig:
     return read_hf_config({name: value for name, value in values.items() if value is not None}, metadata.source)
 
 
-def _read_ours(metadata: JsonObject) -> ModelConfig:
+def read_our_config(metadata: JsonObject) -> ModelConfig:
+    """The configuration in a file that realizar wrote; raises ModelError if it has none."""
     rest = metadata.get(CONFIG_KEY, dict)
     if rest is None:
         raise ModelError(f"{metadata.source}: the file was written without a model configuration")

@@ -36,6 +36,7 @@ _REFUSED = {
 
 _LAYOUT = struct.Struct("<4sBBHIQIQQ")
 _CHECKSUM_AT = 40
+VERSION = (2, 0)
 
 
 @attrs.frozen
@@ -48,7 +49,6 @@ class Header:
     metadata_nbytes: int
     index_offset: int
     data_offset: int
-    minor: int = 0
 
     @property
     def is_compressed(self) -> bool:
@@ -58,7 +58,7 @@ class Header:
     def to_bytes(self) -> bytes:
         """The 64 bytes, with their checksum."""
         front = _LAYOUT.pack(
-            MAGIC, 2, self.minor, self.flags, self.num_tensors, self.metadata_offset, self.metadata_nbytes,
+            MAGIC, *VERSION, self.flags, self.num_tensors, self.metadata_offset, self.metadata_nbytes,
             self.index_offset, self.data_offset,
         )  # fmt: skip
         return front + checksum(front + bytes(24)).to_bytes(4, "little") + bytes(20)
@@ -95,7 +95,7 @@ def read_header(data: memoryview, file: str) -> Header:
     refuse_others(front, file)
     if len(front) < HEADER_NBYTES:
         raise malformed(file, len(front), "the end of the file", f"a header of {HEADER_NBYTES} bytes")
-    _, _, minor, flags, num_tensors, *sections = _LAYOUT.unpack_from(front)
+    _, _, _, flags, num_tensors, *sections = _LAYOUT.unpack_from(front)
     stated, computed = int.from_bytes(front[_CHECKSUM_AT:44], "little"), checksum(front)
     if stated == 0:
         log.warning("%s: the header has no checksum, so damage to it may go unseen", file)
@@ -108,4 +108,4 @@ def read_header(data: memoryview, file: str) -> Header:
             raise malformed(file, 6, f"flags {flags:#06x}: {what}", "a whole, plain, row-major file")
     if flags & SIGNED:
         log.warning("%s: a signature is announced but not checked: version 2 does not say where one would be", file)
-    return Header(flags, num_tensors, *sections, minor=minor)
+    return Header(flags, num_tensors, *sections)

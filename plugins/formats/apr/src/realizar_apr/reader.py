@@ -14,18 +14,15 @@ from realizar.mapped_file import MappedFile
 from realizar.model import ModelConfig, ModelFile, TokenizerSpec
 from realizar.tensors import Array, LazyTensor
 from realizar_apr.compression import Image, expanded
-from realizar_apr.config import read_config
+from realizar_apr.config import read_config, read_our_config
 from realizar_apr.header import Header, read_header
 from realizar_apr.index import TensorInfo, aligned, read_index
 from realizar_apr.metadata import is_ours, read_metadata
-from realizar_apr.tensors import EMBEDDING, put_right
+from realizar_apr.tensors import EMBEDDING, canonical, put_right
 from realizar_apr.variants import MAGIC, malformed
 from realizar_apr.vocabulary import read_tokenizer
 
 log = logging.getLogger(__name__)
-
-METADATA_KEY = "realizar.metadata"
-"""Metadata of the file that this one was made from."""
 
 CRC_SLICE = 1 << 24
 TRAILER_NBYTES = 4
@@ -34,7 +31,7 @@ TRAILER_NBYTES = 4
 def read_apr(path: Path) -> ModelFile:
     """The model at `path`; raises FormatError for a bad file and for the older layouts of that name.
 
-    metadata: the file's own keys but for those of the vocabulary, then those of the file that it was made from.
+    metadata: the file's own keys but for the tables of the vocabulary.
     """
     file: Image = MappedFile(path, f"{MAGIC!r}")
     try:
@@ -57,8 +54,7 @@ def _open(path: Path, file: Image, header: Header) -> ModelFile:
     tensors = {info.name: _lazy(path.name, file, info) for info in infos}
     config, tensors, no_config = _configured(metadata, tensors)
     tokenizer, no_tokenizer = _tokenizer(metadata)
-    shown = _shown(metadata)
-    return ModelFile(path, "apr", config, tensors, tokenizer, shown, no_config, file.close, no_tokenizer)
+    return ModelFile(path, "apr", config, tensors, tokenizer, _shown(metadata), no_config, file.close, no_tokenizer)
 
 
 def _check_trailer(data: memoryview, header: Header, infos: list[TensorInfo], file: str) -> None:
@@ -102,13 +98,19 @@ def _configured(
     metadata: JsonObject, tensors: dict[str, LazyTensor]
 ) -> tuple[ModelConfig | None, dict[str, LazyTensor], str]:
     """Configuration and canonical tensors, or why there is none: the file can still be looked into."""
-    embedding = next((tensors[name] for name in (EMBEDDING, "token_embd.weight") if name in tensors), None)
-    rows = embedding.shape[0] if embedding is not None and embedding.shape else None
     try:
-        config = read_config(metadata, rows)
+        if is_ours(metadata):
+            tensors = canonical(tensors, metadata)
+            return read_our_config(metadata), tensors, ""
+        config = read_config(metadata, _rows_of_embedding(tensors))
         return config, put_right(config, tensors, metadata), ""
     except ModelError as error:
         return None, tensors, str(error)
+
+
+def _rows_of_embedding(tensors: dict[str, LazyTensor]) -> int | None:
+    found = next((tensors[name] for name in (EMBEDDING, "token_embd.weight") if name in tensors), None)
+    return found.shape[0] if found is not None and found.shape else None
 
 
 def _tokenizer(metadata: JsonObject) -> tuple[TokenizerSpec | None, str]:
@@ -120,10 +122,8 @@ def _tokenizer(metadata: JsonObject) -> tuple[TokenizerSpec | None, str]:
 
 
 def _shown(metadata: JsonObject) -> dict[str, object]:
-    inherited = (metadata.get(METADATA_KEY, dict) or {}) if is_ours(metadata) else {}
-    own = {
+    return {
         key: value
         for key, value in metadata.values.items()
-        if key != METADATA_KEY and not (key.startswith("tokenizer.") and isinstance(value, list))
+        if not (key.startswith("tokenizer.") and isinstance(value, list))
     }
-    return {**own, **inherited}

@@ -15,7 +15,6 @@ from realizar.huggingface.json_object import JsonObject
 from realizar.model import ModelConfig
 from realizar.tensors import LazyTensor
 from realizar_apr.config import is_checkpoint, rotary_pairs_lie_side_by_side
-from realizar_apr.metadata import is_ours
 
 EMBEDDING, OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
 
@@ -30,12 +29,15 @@ _ROTATED = re.compile(r"\.([qk])_proj\.(?:weight|bias)$")
 _TRANSPOSED = re.compile(r"_proj\.weight$|^lm_head\.weight$")
 
 
+def canonical(tensors: Tensors, metadata: JsonObject) -> dict[str, LazyTensor]:
+    """The tensors of a file that realizar wrote, which are in order."""
+    return _without_copy(_renamed(tensors), metadata)
+
+
 def put_right(config: ModelConfig, tensors: Tensors, metadata: JsonObject) -> dict[str, LazyTensor]:
-    """The tensors as architectures want them; raises ModelError naming one that does not fit."""
+    """The tensors of another writer as architectures want them; raises ModelError naming one that does not fit."""
     ggml_names = any(name.startswith(("blk.", "token_embd.")) for name in tensors)
     named = _renamed(tensors)
-    if is_ours(metadata):
-        return _without_copy(named, metadata)
     if is_checkpoint(metadata):
         named = {name: transposed(t) if _TRANSPOSED.search(name) else t for name, t in named.items()}
     if ggml_names or metadata.values.get("original_format") == "gguf":

@@ -65,7 +65,7 @@ def read_tokenizer(metadata: JsonObject) -> TokenizerSpec | None:
     if shared["chat_template"] is not None:
         proven(shared["chat_template"], str, f"{metadata.source}: {KEYS['chat_template']}")
     rest = metadata.child(TOKENIZER_KEY) if is_ours(metadata) else None
-    return TokenizerSpec(**shared, **(_read_ours(rest, tokens) if rest else _filled_in(metadata, shared)))
+    return TokenizerSpec(**shared | (_read_ours(rest, tokens) if rest else _filled_in(metadata, shared)))
 
 
 def _filled_in(metadata: JsonObject, shared: dict[str, Any]) -> dict[str, Any]:
@@ -73,11 +73,11 @@ def _filled_in(metadata: JsonObject, shared: dict[str, Any]) -> dict[str, Any]:
     tokens, bos = shared["tokens"], shared["bos_token_id"]
     model = _model(metadata, shared)
     eos = _token_id(metadata, "tokenizer.eos_token_id", len(tokens))
-    if shared["token_types"] is None:
-        shared["token_types"] = _types_by_spelling(tokens, {bos, eos}, has_bytes=model in ("spm", "unigram"))
+    types = shared["token_types"] or _types_by_spelling(tokens, {bos, eos}, has_bytes=model in ("spm", "unigram"))
     stated = metadata.get("tokenizer.add_bos_token", bool)
     return {
         "model": model,
+        "token_types": types,
         "eos_token_ids": () if eos is None else (eos,),
         "add_bos_token": _adds_bos(model, shared) if stated is None else stated,
         "add_space_prefix": model == "spm",

@@ -18,12 +18,13 @@ from typing import Any
 import attrs
 import numpy as np
 
+from realizar.conversion.source_metadata import KEY, packed
 from realizar.errors import FormatError
 from realizar.model import ModelFile
 from realizar.progress import Progress, silent
 from realizar.tensors import LazyTensor
 from realizar_apr.codes import APRENDER, NUMBERS, WRITABLE
-from realizar_apr.config import CONFIG_KEY, config_keys
+from realizar_apr.config import config_keys
 from realizar_apr.header import (
     HEADER_NBYTES,
     MAX_METADATA_NBYTES,
@@ -34,10 +35,9 @@ from realizar_apr.header import (
     Header,
 )
 from realizar_apr.index import MAX_DIMENSIONS, MAX_ELEMENTS, MAX_NAME_NBYTES, aligned, encode_record
-from realizar_apr.metadata import FIELDS, LAYOUT, LAYOUT_KEY
-from realizar_apr.reader import METADATA_KEY
+from realizar_apr.metadata import LAYOUT, LAYOUT_KEY
 from realizar_apr.tensors import APRENDER_NAMES, EMBEDDING, OUTPUT
-from realizar_apr.vocabulary import TOKENIZER_KEY, tokenizer_keys
+from realizar_apr.vocabulary import tokenizer_keys
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +46,6 @@ _ABOUT = (
     "data_license",
 )  # fmt: skip
 """Texts about a model, which have keys of their own; GGUF files have some of them under `general.`."""
-
-_OWN = frozenset(
-    [*_ABOUT, "model_type", "architecture", "rope_type", "total_size", "param_count", "quantization", "sharding",
-     "chat_template", "chat_format", "special_tokens", "tensor_shapes", "tied_embeddings", LAYOUT_KEY, CONFIG_KEY,
-     TOKENIZER_KEY, METADATA_KEY, *(names[0] for names in FIELDS.values())]
-)  # fmt: skip
-"""Keys of the top level that say what this writer says anew."""
 
 
 @attrs.frozen
@@ -192,8 +185,9 @@ def _metadata(model: ModelFile, tied: bool) -> bytes:
         **tokenizer_keys(model.tokenizer),
         **({"tied_embeddings": True} if tied else {}),
         LAYOUT_KEY: LAYOUT,
-        METADATA_KEY: _inherited(model.metadata),
     }
+    if (carried := packed(model)) is not None:
+        values[KEY] = carried
     values["original_format"] = values["original_format"] or model.format
     try:
         text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -203,22 +197,3 @@ def _metadata(model: ModelFile, tied: bool) -> bytes:
     if len(encoded) > MAX_METADATA_NBYTES:
         raise FormatError(f"found {len(encoded)} bytes of metadata, expected at most {MAX_METADATA_NBYTES}")
     return encoded
-
-
-def _inherited(metadata: Mapping[str, object]) -> dict[str, object]:
-    """What the model's file said besides, as JSON; the vocabulary and its templates are said elsewhere."""
-    return {key: _plain(value) for key, value in metadata.items() if key not in _OWN and not _of_vocabulary(key, value)}
-
-
-def _of_vocabulary(key: str, value: object) -> bool:
-    is_long = isinstance(value, Sequence) and not isinstance(value, str)
-    return key.startswith("tokenizer.") and (is_long or key.startswith("tokenizer.chat_template"))
-
-
-def _plain(value: object) -> object:
-    """Lists of lazy arrays, so that `json` writes them."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return [_plain(item) for item in value]
-    return value

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from realizar.ggml_names import LAYER, WHOLE
+from realizar.ggml_names import LAYER as _LAYER
+from realizar.ggml_names import WHOLE as _WHOLE
 from realizar_gguf.families import Family
 
 LAYER_NAME = re.compile(r"blk\.(0|[1-9][0-9]{0,4})\.([a-z0-9_]+)\.(weight|bias)")
@@ -15,9 +16,9 @@ def canonical_name(name: str, family: Family | None = None) -> str:
     """The Hugging Face name of a GGUF tensor; a name without one stays as it is."""
     if match := LAYER_NAME.fullmatch(name):
         layer, part, kind = match.groups()
-        known = (family.names if family else {}).get(part) or LAYER.get(part)
+        known = (family.names if family else {}).get(part) or _LAYER.get(part)
         return f"model.layers.{layer}.{known}.{kind}" if known else name
     if match := _WHOLE_NAME.fullmatch(name):
         part, kind = match.groups()
-        return f"{WHOLE[part]}.{kind}" if part in WHOLE else name
+        return f"{_WHOLE[part]}.{kind}" if part in _WHOLE else name
     return name
