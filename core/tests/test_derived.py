@@ -73,6 +73,12 @@ def test_half_split() -> None:
     assert found.read().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
 
 
+@pytest.mark.parametrize("wrong", [tensor("q", 6, 8), tensor("q", 64, kind="Q8_0"), tensor("q")])
+def test_rows_that_are_no_pairs_are_an_error(wrong: LazyTensor) -> None:
+    with pytest.raises(ModelError, match="memory: q: .* an even number for each of 2 heads"):
+        half_split(wrong, 2)
+
+
 def test_transposed() -> None:
     found = transposed(tensor("w", 2, 3))
     assert found.shape == (3, 2)
@@ -89,6 +95,7 @@ def test_plus_one_is_float32_whatever_was_stored() -> None:
     found = plus_one(memory_tensor("n", np.array([0x3B80, 0xBF80], np.uint16), DTYPES["BF16"]))  # 2^-8 and -1
     assert (found.dtype.name, found.nbytes) == ("F32", 8)
     assert found.read().tolist() == [1 + 2.0**-8, 0.0]
+    assert plus_one(tensor("n")).read().shape == ()
 
 
 def test_as_row() -> None:

@@ -64,7 +64,16 @@ def _rows_of_groups(tensor: LazyTensor, name: str, groups: int, start: int, stop
 
 
 def half_split(tensor: LazyTensor, num_heads: int) -> LazyTensor:
-    """Rows of q or k whose rotary pairs lie side by side, [heads, d/2, 2], as halves, [heads, 2, d/2]."""
+    """Rows of q or k whose rotary pairs lie side by side, [heads, d/2, 2], as halves, [heads, 2, d/2].
+
+    Raises ModelError if there are no whole rows, an even number for each head.
+    """
+    is_run_of_blocks = len(tensor.shape) == 1 and tensor.dtype.is_quantized
+    if not tensor.shape or tensor.shape[0] % (2 * num_heads) or is_run_of_blocks:
+        raise ModelError(
+            f"{tensor.source}: {tensor.dtype.name} of shape {tensor.shape} has no whole rows, an even number for each "
+            f"of {num_heads} heads"
+        )
 
     def reorder(stored: Array) -> Array:
         pairs = stored.reshape(num_heads, -1, 2, *stored.shape[1:])
@@ -116,5 +125,6 @@ def _derived(tensor: LazyTensor, change: Callable[[Array], Array], **fields: obj
 
 def _frozen(array: Array) -> Array:
     """Read-only, as a mapped file's arrays are; a view is frozen without its owner."""
+    array = np.asarray(array)  # NumPy computes scalars where an array of no dimensions was meant
     array.flags.writeable = False
     return array

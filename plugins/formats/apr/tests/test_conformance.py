@@ -9,7 +9,8 @@ from typing import ClassVar
 from realizar.formats import Format
 from realizar.testing import FormatConformance
 from realizar.testing.models import TinyModel
-from realizar_apr.plugin import APR, realizar_formats
+from realizar_apr.format import APR
+from realizar_apr.plugin import realizar_formats
 
 packed = runpy.run_path(str(Path(__file__).with_name("make_hostile.py")))["packed"]
 

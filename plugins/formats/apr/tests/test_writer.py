@@ -21,7 +21,7 @@ from realizar.errors import FormatError
 from realizar.formats import Format
 from realizar.model import ModelFile, RopeScaling
 from realizar.testing.models import memory_tensor, tiny_model
-from realizar_apr.plugin import APR
+from realizar_apr.format import APR
 
 
 class Raw:

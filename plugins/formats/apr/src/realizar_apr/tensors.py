@@ -79,12 +79,6 @@ def _in_halves(tensor: LazyTensor, config: ModelConfig) -> LazyTensor:
     if match is None:
         return tensor
     num_heads = config.num_attention_heads if match[1] == "q" else config.num_key_value_heads
-    flat_blocks = len(tensor.shape) == 1 and tensor.dtype.is_quantized
-    if not tensor.shape or tensor.shape[0] % (2 * num_heads) or flat_blocks:
-        raise ModelError(
-            f"{tensor.source}: {tensor.dtype.name} of shape {tensor.shape} has no whole rows, an even number for each "
-            f"of {num_heads} heads"
-        )
     return half_split(tensor, num_heads)
 
 
