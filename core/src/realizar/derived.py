@@ -45,6 +45,8 @@ def split_fused(config: ModelConfig, tensors: Mapping[str, LazyTensor], groups: 
 def _cut(tensor: LazyTensor, parts: Mapping[str, int], groups: int) -> list[LazyTensor]:
     """Parts of so many rows each, of which every group has an equal share."""
     total = sum(parts.values())
+    if _is_run_of_blocks(tensor):
+        raise ModelError(f"{tensor.source}: a vector of {tensor.dtype.name} blocks cannot be cut into projections")
     if tensor.shape[:1] != (total,) or any(rows % groups for rows in parts.values()):
         raise ModelError(f"{tensor.source}: shape {tensor.shape}, but the configuration says {total} fused rows")
     found, start = [], 0
@@ -53,6 +55,11 @@ def _cut(tensor: LazyTensor, parts: Mapping[str, int], groups: int) -> list[Lazy
         found.append(_rows_of_groups(tensor, name, groups, start, start + share))
         start += share
     return found
+
+
+def _is_run_of_blocks(tensor: LazyTensor) -> bool:
+    """Whether a block holds what else would be several rows."""
+    return len(tensor.shape) == 1 and tensor.dtype.is_quantized
 
 
 def _rows_of_groups(tensor: LazyTensor, name: str, groups: int, start: int, stop: int) -> LazyTensor:
@@ -68,8 +75,7 @@ def half_split(tensor: LazyTensor, num_heads: int) -> LazyTensor:
 
     Raises ModelError if there are no whole rows, an even number for each head.
     """
-    is_run_of_blocks = len(tensor.shape) == 1 and tensor.dtype.is_quantized
-    if not tensor.shape or tensor.shape[0] % (2 * num_heads) or is_run_of_blocks:
+    if not tensor.shape or tensor.shape[0] % (2 * num_heads) or _is_run_of_blocks(tensor):
         raise ModelError(
             f"{tensor.source}: {tensor.dtype.name} of shape {tensor.shape} has no whole rows, an even number for each "
             f"of {num_heads} heads"
