@@ -59,7 +59,7 @@ def test_text(smollm2, apr):
     answers = []
     for path in (smollm2, apr):
         with LLM(str(path), backend="numpy", max_model_len=64) as llm:
-            done = llm.generate(PROMPT, SamplingParams(temperature=0, max_tokens=4))
+            done = llm.generate(PROMPT, SamplingParams(temperature=0, max_tokens=2))
             answers.append((done.token_ids, done.text, llm.logits(list(done.prompt_token_ids)).tobytes()))
     assert answers[0] == answers[1]
-    assert answers[1][1] == " Paris.\n\n"
+    assert answers[1][1] == " Paris."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import zlib
 from pathlib import Path
@@ -33,15 +34,15 @@ def read_apr(path: Path) -> ModelFile:
 
     metadata: the file's own keys but for the tables of the vocabulary.
     """
-    file: Image = MappedFile(path, f"{MAGIC!r}")
-    try:
-        header = read_header(file.view, path.name)
-        assert isinstance(file, MappedFile)
-        file = expanded(file, header)
-        return _open(path, file, header)
-    except BaseException:
-        file.close()
-        raise
+    with contextlib.ExitStack() as closing:
+        mapped = MappedFile(path, f"{MAGIC!r}")
+        closing.callback(mapped.close)
+        header = read_header(mapped.view, path.name)
+        image = expanded(mapped, header)
+        closing.callback(image.close)
+        model = _open(path, image, header)
+        closing.pop_all()
+        return model
 
 
 def _open(path: Path, file: Image, header: Header) -> ModelFile:
