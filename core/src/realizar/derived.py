@@ -64,8 +64,8 @@ def _is_run_of_blocks(tensor: LazyTensor) -> bool:
 
 def _rows_of_groups(tensor: LazyTensor, name: str, groups: int, start: int, stop: int) -> LazyTensor:
     def take(stored: Array) -> Array:
-        grouped = stored.reshape(groups, -1, *stored.shape[1:])
-        return grouped[:, start:stop].reshape(-1, *stored.shape[1:])
+        grouped = stored.reshape(groups, len(stored) // groups, *stored.shape[1:])
+        return grouped[:, start:stop].reshape(groups * (stop - start), *stored.shape[1:])
 
     return _derived(tensor, take, name=name, shape=(groups * (stop - start), *tensor.shape[1:]))
 
@@ -82,7 +82,7 @@ def half_split(tensor: LazyTensor, num_heads: int) -> LazyTensor:
         )
 
     def reorder(stored: Array) -> Array:
-        pairs = stored.reshape(num_heads, -1, 2, *stored.shape[1:])
+        pairs = stored.reshape(num_heads, len(stored) // (2 * num_heads), 2, *stored.shape[1:])
         return pairs.swapaxes(1, 2).reshape(stored.shape)
 
     return _derived(tensor, reorder)
