@@ -36,6 +36,9 @@ FIELDS = {
 LAYOUT_KEY, LAYOUT = "realizar.layout", 1
 """Says that tensors have the names, order and values of `LazyTensor`, and that `realizar.*` complete the rest."""
 
+MAX_CONTAINERS = 1 << 18
+"""Objects and arrays, brackets inside texts counted too: a shape for each tensor, and whatever tokens spell."""
+
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -44,6 +47,8 @@ def read_metadata(data: memoryview, header: Header, file: str) -> JsonObject:
     start = header.metadata_offset
     raw = bytes(data[start : start + header.metadata_nbytes])
     source = f"{file}: offset {start}: metadata"
+    if (containers := raw.count(b"[") + raw.count(b"{")) > MAX_CONTAINERS:
+        raise malformed(file, start, f"{containers} brackets in the metadata", f"at most {MAX_CONTAINERS}")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
