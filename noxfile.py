@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent
 PLUGINS = {path.name: path.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/*")) if path.is_dir()}
 """Word -> folder."""
 EVERYTHING = ["./core[testing]", *(f"./{folder}" for folder in PLUGINS.values()), ".[all]"]
-MUTATED = ["gguf", "safetensors", "huggingface", "sampling", "scheduling"]
+MUTATED = ["gguf", "safetensors", "apr", "huggingface", "sampling", "scheduling"]
 """Targets of `tests/mutants.py`."""
 
 
@@ -142,5 +142,5 @@ def oracles(session: nox.Session) -> None:
 @nox.parametrize("target", MUTATED, ids=MUTATED)
 def mutants(session: nox.Session, target: str) -> None:
     """Plant small bugs in parsers, sampling and scheduling; the tests must notice at least 80 % of them."""
-    session.install("./core[testing]", "./plugins/formats/gguf", "./plugins/formats/safetensors")
+    session.install("./core[testing]", *(f"./plugins/formats/{word}" for word in ("gguf", "safetensors", "apr")))
     session.run("python", "tests/mutants.py", target, *session.posargs)

@@ -26,7 +26,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 PACKAGES = {
     "core/src": ROOT / "core/src",
-    **{f"{word}/src": ROOT / f"plugins/formats/{word}/src" for word in ("gguf", "safetensors")},
+    **{f"{word}/src": ROOT / f"plugins/formats/{word}/src" for word in ("gguf", "safetensors", "apr")},
 }
 LIMIT, SEED, WANTED = 120, 0, 0.8
 
@@ -42,6 +42,11 @@ class Target(NamedTuple):
 _CORE_TESTS = "core/tests/test_{}.py"
 TARGETS = {
     "gguf": Target("gguf/src", ("realizar_gguf/*.py",), ("plugins/formats/gguf/tests",)),
+    "apr": Target(
+        "apr/src",
+        ("realizar_apr/*.py",),
+        tuple(f"plugins/formats/apr/tests/test_{name}.py" for name in ("reader", "writer", "encodings", "hostile")),
+    ),
     "safetensors": Target(
         "safetensors/src",
         ("realizar_safetensors/*.py",),

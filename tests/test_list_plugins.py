@@ -18,6 +18,7 @@ OURS = {
     ("backend", "numba"): "realizar-numba",
     ("format", "gguf"): "realizar-gguf",
     ("format", "safetensors"): "realizar-safetensors",
+    ("format", "apr"): "realizar-apr",
     ("tokenizer", "bpe"): "realizar-bpe",
     ("tokenizer", "sentencepiece"): "realizar-sentencepiece",
     ("tokenizer", "wordpiece"): "realizar-wordpiece",
@@ -54,7 +55,7 @@ def test_all_of_ours_are_listed_and_work(listed):
 
 
 def test_nothing_of_ours_fails_strictly(listed):
-    listed("--strict", REALIZAR_PLUGINS="gguf,safetensors,bpe,sentencepiece,wordpiece,numba")
+    listed("--strict", REALIZAR_PLUGINS="gguf,safetensors,apr,bpe,sentencepiece,wordpiece,numba")
 
 
 def test_the_allow_list(listed):

@@ -24,7 +24,7 @@ EXTRAS: dict[str, list[str]] = META["project"]["optional-dependencies"]
 
 
 def test_there_are_plugins():
-    assert {"gguf", "safetensors", "bpe", "sentencepiece", "wordpiece", "numba"} <= set(PLUGINS)
+    assert {"gguf", "safetensors", "apr", "bpe", "sentencepiece", "wordpiece", "numba"} <= set(PLUGINS)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)

@@ -76,10 +76,26 @@ def test_rows_that_do_not_fit_are_an_error(rows: int, groups: int) -> None:
         split_fused(CONFIG, {QKV: tensor(QKV, rows, 8)}, groups)
 
 
+def test_fused_rows_of_nothing() -> None:
+    assert [part.shape for part in parts(2, tensor(QKV, 16, 0)).values()] == [(8, 0), (4, 0), (4, 0)]
+
+
+def test_a_vector_of_blocks_is_not_cut() -> None:
+    with pytest.raises(ModelError, match="qkv_proj.weight: a vector of Q8_0 blocks cannot be cut"):
+        split_fused(CONFIG, {QKV: tensor(QKV, 32, kind="Q8_0")})
+
+
 def test_half_split() -> None:
     """Two heads of four rows, pairs (0, 1) and (2, 3): first elements before second ones."""
     found = half_split(memory_tensor("q", np.arange(8, dtype=np.float32), DTYPES["F32"]), 2)
     assert found.read().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+    assert half_split(tensor("q", 8, 0), 2).read().shape == (8, 0)
+
+
+@pytest.mark.parametrize("wrong", [tensor("q", 6, 8), tensor("q", 64, kind="Q8_0"), tensor("q")])
+def test_rows_that_are_no_pairs_are_an_error(wrong: LazyTensor) -> None:
+    with pytest.raises(ModelError, match="memory: q: .* an even number for each of 2 heads"):
+        half_split(wrong, 2)
 
 
 def test_transposed() -> None:
@@ -98,6 +114,7 @@ def test_plus_one_is_float32_whatever_was_stored() -> None:
     found = plus_one(memory_tensor("n", np.array([0x3B80, 0xBF80], np.uint16), DTYPES["BF16"]))  # 2^-8 and -1
     assert (found.dtype.name, found.nbytes) == ("F32", 8)
     assert found.read().tolist() == [1 + 2.0**-8, 0.0]
+    assert plus_one(tensor("n")).read().shape == ()
 
 
 def test_as_row() -> None:

@@ -45,7 +45,9 @@ def split_fused(config: ModelConfig, tensors: Mapping[str, LazyTensor], groups: 
 def _cut(tensor: LazyTensor, parts: Mapping[str, int], groups: int) -> list[LazyTensor]:
     """Parts of so many rows each, of which every group has an equal share."""
     total = sum(parts.values())
-    if tensor.shape[0] != total or any(rows % groups for rows in parts.values()):
+    if _is_run_of_blocks(tensor):
+        raise ModelError(f"{tensor.source}: a vector of {tensor.dtype.name} blocks cannot be cut into projections")
+    if tensor.shape[:1] != (total,) or any(rows % groups for rows in parts.values()):
         raise ModelError(f"{tensor.source}: shape {tensor.shape}, but the configuration says {total} fused rows")
     found, start = [], 0
     for name, rows in parts.items():
@@ -55,19 +57,32 @@ def _cut(tensor: LazyTensor, parts: Mapping[str, int], groups: int) -> list[Lazy
     return found
 
 
+def _is_run_of_blocks(tensor: LazyTensor) -> bool:
+    """Whether a block holds what else would be several rows."""
+    return len(tensor.shape) == 1 and tensor.dtype.is_quantized
+
+
 def _rows_of_groups(tensor: LazyTensor, name: str, groups: int, start: int, stop: int) -> LazyTensor:
     def take(stored: Array) -> Array:
-        grouped = stored.reshape(groups, -1, *stored.shape[1:])
-        return grouped[:, start:stop].reshape(-1, *stored.shape[1:])
+        grouped = stored.reshape(groups, len(stored) // groups, *stored.shape[1:])
+        return grouped[:, start:stop].reshape(groups * (stop - start), *stored.shape[1:])
 
     return _derived(tensor, take, name=name, shape=(groups * (stop - start), *tensor.shape[1:]))
 
 
 def half_split(tensor: LazyTensor, num_heads: int) -> LazyTensor:
-    """Rows of q or k whose rotary pairs lie side by side, [heads, d/2, 2], as halves, [heads, 2, d/2]."""
+    """Rows of q or k whose rotary pairs lie side by side, [heads, d/2, 2], as halves, [heads, 2, d/2].
+
+    Raises ModelError if there are no whole rows, an even number for each head.
+    """
+    if not tensor.shape or tensor.shape[0] % (2 * num_heads) or _is_run_of_blocks(tensor):
+        raise ModelError(
+            f"{tensor.source}: {tensor.dtype.name} of shape {tensor.shape} has no whole rows, an even number for each "
+            f"of {num_heads} heads"
+        )
 
     def reorder(stored: Array) -> Array:
-        pairs = stored.reshape(num_heads, -1, 2, *stored.shape[1:])
+        pairs = stored.reshape(num_heads, len(stored) // (2 * num_heads), 2, *stored.shape[1:])
         return pairs.swapaxes(1, 2).reshape(stored.shape)
 
     return _derived(tensor, reorder)
@@ -123,5 +138,6 @@ def _derived(tensor: LazyTensor, change: Callable[[Array], Array], **fields: obj
 
 def _frozen(array: Array) -> Array:
     """Read-only, as a mapped file's arrays are; a view is frozen without its owner."""
+    array = np.asarray(array)  # NumPy computes scalars where an array of no dimensions was meant
     array.flags.writeable = False
     return array

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from realizar.model import ModelFile
+from realizar.errors import FormatError
+from realizar.model import ModelConfig, ModelFile
+from realizar.progress import Progress, silent
 
 
 class Format(ABC):
@@ -14,6 +17,8 @@ class Format(ABC):
 
     name: ClassVar[str]
     priority: ClassVar[int] = 0
+    writable: ClassVar[frozenset[str]] = frozenset()
+    """Names of the element types that it can store; empty: it cannot write."""
 
     @abstractmethod
     def sniff(self, path: Path, head: bytes) -> int:
@@ -28,3 +33,18 @@ class Format(ABC):
 
         Sizes are proven against the file before anything is allocated from them.
         """
+
+    def verify(self, path: Path) -> Iterable[str]:
+        """What is wrong with a file's checksums or whatever else `open` does not look at; nothing by default."""
+        return ()
+
+    def stored_together(self, config: ModelConfig) -> Sequence[Sequence[str]]:
+        """Parts of layers ("self_attn.q_proj") that a file of such a model holds in one tensor, so of one type."""
+        return ()
+
+    def write(self, path: Path, model: ModelFile, progress: Progress = silent) -> None:
+        """Write `model` to `path`, which appears only when it is complete; raises FormatError for what it cannot hold.
+
+        Tensors are read one after another and released, so memory holds one at a time.
+        """
+        raise FormatError(f"{path}: {self.name} files cannot be written, only read")

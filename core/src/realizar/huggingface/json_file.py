@@ -16,10 +16,7 @@ MAX_VALUES = 1 << 22
 
 def read_json(path: Path, max_nbytes: int) -> dict[str, Any]:
     """The object that `path` holds; raises FormatError as `read_values` does, and for anything but an object."""
-    values = read_values(path, max_nbytes)
-    if not isinstance(values, dict):
-        raise FormatError(f"{path}: found a JSON {type(values).__name__}, expected an object")
-    return values
+    return parse_json(read_text(path, max_nbytes), str(path))
 
 
 def read_values(path: Path, max_nbytes: int) -> Any:
@@ -28,14 +25,26 @@ def read_values(path: Path, max_nbytes: int) -> Any:
     Refused before anything is built: more than `max_nbytes` bytes, MAX_CONTAINERS or MAX_VALUES, and bytes that are not
     UTF-8; then keys that come twice in an object, and nesting too deep for Python.
     """
-    text = read_text(path, max_nbytes)
-    _prove_bounds(text, path)
+    return parse_values(read_text(path, max_nbytes), str(path))
+
+
+def parse_json(text: str, source: str) -> dict[str, Any]:
+    """The object that `text` holds, within the same bounds; source: where it is from, for errors."""
+    values = parse_values(text, source)
+    if not isinstance(values, dict):
+        raise FormatError(f"{source}: found a JSON {type(values).__name__}, expected an object")
+    return values
+
+
+def parse_values(text: str, source: str) -> Any:
+    """What `text` holds, within the same bounds."""
+    _prove_bounds(text, source)
     try:
-        return json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, path))
+        return json.loads(text, object_pairs_hook=lambda pairs: _object(pairs, source))
     except ValueError as error:
-        raise FormatError(f"{path}: is no valid JSON: {error}; is the download complete?") from None
+        raise FormatError(f"{source}: is no valid JSON: {error}; is the download complete?") from None
     except RecursionError:
-        raise FormatError(f"{path}: is nested too deeply, expected at most a few hundred levels") from None
+        raise FormatError(f"{source}: is nested too deeply, expected at most a few hundred levels") from None
 
 
 def read_text(path: Path, max_nbytes: int) -> str:
@@ -55,20 +64,20 @@ def read_text(path: Path, max_nbytes: int) -> str:
         raise FormatError(f"{path}: cannot be opened: {error}") from error
 
 
-def _prove_bounds(text: str, path: Path) -> None:
+def _prove_bounds(text: str, source: str) -> None:
     """Brackets and commas inside strings count too, which only makes the bounds stricter."""
     containers, commas = text.count("[") + text.count("{"), text.count(",")
     if containers > MAX_CONTAINERS or commas > MAX_VALUES:
         raise FormatError(
-            f"{path}: found {containers} brackets and {commas} commas, "
+            f"{source}: found {containers} brackets and {commas} commas, "
             f"expected at most {MAX_CONTAINERS} and {MAX_VALUES}"
         )
 
 
-def _object(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]], source: str) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for i, key in enumerate(keys) if keys.index(key) != i)
-        raise FormatError(f"{path}: found key {twice!r} twice in one object, expected each key once")
+        raise FormatError(f"{source}: found key {twice!r} twice in one object, expected each key once")
     return values

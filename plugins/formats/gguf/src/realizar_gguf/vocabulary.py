@@ -19,17 +19,13 @@ import attrs
 import numpy as np
 
 from realizar.errors import FormatError
+from realizar.ggml_names import BOS_BY_PRE
 from realizar.model import TokenizerSpec
 from realizar_gguf.arrays import LazyArray
 from realizar_gguf.metadata import Metadata, ValueType
 
 MODELS = {"gpt2": "bpe", "llama": "spm", "gemma4": "spm", "t5": "unigram", "bert": "wordpiece"}
 """gemma4 is spm by a table of merges; its scores are all the same."""
-
-BOS_BY_PRE = frozenset(
-    "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano tekken chameleon".split()
-)
-"""Pre-tokenizers of byte-level vocabularies that begin a text with BOS."""
 
 
 @attrs.frozen

@@ -1,0 +1,17 @@
+"""Registers the APR format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import realizar
+from realizar.formats import Format
+from realizar_apr.format import APR
+
+REALIZAR_API = (1, 0)
+
+
+@realizar.hookimpl
+def realizar_formats() -> Iterable[Format]:
+    """The one format of this plugin."""
+    return [APR()]
