@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
+from realizar.errors import FormatError
 from realizar.model import ModelFile
+from realizar.progress import Progress, silent
 
 
 class Format(ABC):
@@ -14,6 +16,8 @@ class Format(ABC):
 
     name: ClassVar[str]
     priority: ClassVar[int] = 0
+    writable: ClassVar[frozenset[str]] = frozenset()
+    """Names of the element types that it can store; empty: it cannot write."""
 
     @abstractmethod
     def sniff(self, path: Path, head: bytes) -> int:
@@ -28,3 +32,10 @@ class Format(ABC):
 
         Sizes are proven against the file before anything is allocated from them.
         """
+
+    def write(self, path: Path, model: ModelFile, progress: Progress = silent) -> None:
+        """Write `model` to `path`, which appears only when it is complete; raises FormatError for what it cannot hold.
+
+        Tensors are read one after another and released, so memory holds one at a time.
+        """
+        raise FormatError(f"{path}: {self.name} files cannot be written, only read")
