@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from realizar.errors import FormatError
 from realizar_gguf.families import Family
 
 _WHOLE = {
@@ -56,3 +57,17 @@ def canonical_name(name: str, family: Family | None = None) -> str:
         part, kind = match.groups()
         return f"{_WHOLE[part]}.{kind}" if part in _WHOLE else name
     return name
+
+
+def gguf_name(name: str, family: Family) -> str:
+    """The inverse of `canonical_name`; raises FormatError for a tensor that the family has no name for."""
+    if match := re.fullmatch(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)", name):
+        layer, part, kind = match.groups()
+        parts = {known: own for own, known in _LAYER.items()} | {known: own for own, known in family.names.items()}
+        found = f"blk.{layer}.{parts[part]}.{kind}" if part in parts else name
+    else:
+        part, _, kind = name.rpartition(".")
+        found = next((f"{own}.{kind}" for own, known in _WHOLE.items() if known == part), name)
+    if canonical_name(found, family) != name or (found == name and name.startswith(("model.", "lm_head."))):
+        raise FormatError(f"tensor {name!r} has no name in GGUF files of {family.model_type} models")
+    return found

@@ -9,6 +9,8 @@ from typing import ClassVar
 import realizar
 from realizar.formats import Format
 from realizar.model import ModelFile
+from realizar.progress import Progress, silent
+from realizar_gguf.ggml_types import NUMBERS
 
 REALIZAR_API = (1, 0)
 
@@ -17,6 +19,7 @@ class GGUF(Format):
     """GGUF versions 2 and 3, little and big endian, whole or split."""
 
     name: ClassVar[str] = "gguf"
+    writable: ClassVar[frozenset[str]] = frozenset(NUMBERS)
 
     def sniff(self, path: Path, head: bytes) -> int:
         """100 for the magic number, 50 for the extension, else 0."""
@@ -29,6 +32,12 @@ class GGUF(Format):
         from realizar_gguf.reader import read_gguf
 
         return read_gguf(path)
+
+    def write(self, path: Path, model: ModelFile, progress: Progress = silent) -> None:
+        """Write `model` as one file; raises FormatError for an architecture or a tensor that GGUF has no name for."""
+        from realizar_gguf.model_writer import write_model
+
+        write_model(path, model, progress)
 
 
 @realizar.hookimpl
