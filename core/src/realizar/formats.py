@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from realizar.errors import FormatError
-from realizar.model import ModelFile
+from realizar.model import ModelConfig, ModelFile
 from realizar.progress import Progress, silent
 
 
@@ -32,6 +33,10 @@ class Format(ABC):
 
         Sizes are proven against the file before anything is allocated from them.
         """
+
+    def stored_together(self, config: ModelConfig) -> Sequence[Sequence[str]]:
+        """Parts of layers ("self_attn.q_proj") that a file of such a model holds in one tensor, so of one type."""
+        return ()
 
     def write(self, path: Path, model: ModelFile, progress: Progress = silent) -> None:
         """Write `model` to `path`, which appears only when it is complete; raises FormatError for what it cannot hold.

@@ -61,6 +61,20 @@ def open_model(path: Path, name: str | None = None, plugins: Host | None = None)
     return _keep_contract(record, lambda: reader.open(path))
 
 
+def choose_target(path: Path, name: str | None = None, plugins: Host | None = None) -> Format:
+    """The format of that name, or the one to write whose extension `path` has; raises FormatError, PluginError."""
+    plugins = plugins or host()
+    if name is not None:
+        found: Format = named("format", name, plugins).contribution
+        return found
+    formats: list[Format] = [record.contribution for record in plugins.contributions("format")]
+    fitting = [format_ for format_ in formats if format_.writable and format_.sniff(path, b"") > 0]
+    if len(fitting) != 1:
+        known = ", ".join(format_.name for format_ in formats if format_.writable) or "none"
+        raise FormatError(f"{path}: its extension says no format to write; name one with --to, known: {known}")
+    return fitting[0]
+
+
 def build_tokenizer(spec: TokenizerSpec, plugins: Host | None = None) -> Tokenizer:
     """A tokenizer for `spec` from the plugin that supports it best."""
     plugins = plugins or host()

@@ -118,7 +118,8 @@ class _Sums:
         scale = (self.w * xq - self.x * q) / determinant
         offset = (qq * self.x - q * xq) / determinant
         above = ~(offset <= 0)
-        scale, offset = np.where(above, xq / qq, scale), np.where(above, np.float32(0), offset)
+        scale = np.where(above, xq / qq, scale)
+        offset[above] = 0
         gain = scale * xq + offset * self.x
         return np.where(np.isfinite(gain), gain, np.float32(-np.inf)), scale, offset
 

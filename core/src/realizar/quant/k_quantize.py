@@ -12,6 +12,7 @@ from realizar.quant.layouts import Array, Blocks, ByteArray, Float32Array
 from realizar.quant.packing import pack
 
 MAX_6_BITS, MAX_4_BITS = 63, 15
+NO_OFFSET = np.zeros((1, 1), np.float32)
 
 
 def _groups(rows: Float32Array, size: int) -> Float32Array:
@@ -89,7 +90,7 @@ def _signed_steps(scales: Float32Array, bottom: int) -> tuple[Float32Array, Arra
     """
     extreme = np.take_along_axis(scales, np.abs(scales).argmax(axis=1, keepdims=True), axis=1)
     d = (extreme / np.float32(bottom)).astype(np.float16).astype(np.float32)
-    return d, _codes(scales, d, 0.0, bottom, -bottom - 1).astype(np.int8)
+    return d, _codes(scales, d, NO_OFFSET, bottom, -bottom - 1).astype(np.int8)
 
 
 def q3_k(rows: Float32Array, weights: Weights, blocks: Blocks) -> None:
@@ -97,7 +98,7 @@ def q3_k(rows: Float32Array, weights: Weights, blocks: Blocks) -> None:
     x, w = _grouped(rows, weights, 16)
     scale = fit_symmetric(x, w, -4, (-0.8, -0.4, 0.0, 0.4, 0.8), 3).reshape(len(rows), -1)
     d, s = _signed_steps(scale, -32)
-    q = (_codes(rows, d * s, 0.0, -4, 3) + 4).astype(np.uint8)
+    q = (_codes(rows, d * s, NO_OFFSET, -4, 3) + 4).astype(np.uint8)
     codes = (s + 32).astype(np.uint8)
     blocks["d"] = d
     blocks["scales"][:, :8] = pack(codes & 15, bits=4, run=8)
@@ -110,6 +111,6 @@ def q6_k(rows: Float32Array, weights: Weights, blocks: Blocks) -> None:
     x, w = _grouped(rows, weights, 16)
     scale = fit_symmetric(x, w, -32, (-0.6, -0.3, 0.0, 0.3, 0.6), 1).reshape(len(rows), -1)
     d, s = _signed_steps(scale, -128)
-    q = (_codes(rows, d * s, 0.0, -32, 31) + 32).astype(np.uint8)
+    q = (_codes(rows, d * s, NO_OFFSET, -32, 31) + 32).astype(np.uint8)
     blocks["d"], blocks["scales"] = d, s
     blocks["ql"], blocks["qh"] = pack(q & 15, bits=4, run=64), pack(q >> 4, bits=2, run=32)

@@ -21,7 +21,7 @@ from realizar_gguf.names import gguf_name
 
 F32 = DTYPES["F32"]
 
-_PARTS = {
+PARTS = {
     FUSED_QKV: ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     FUSED_GATE_UP: ("mlp.gate_proj", "mlp.up_proj"),
 }
@@ -78,12 +78,12 @@ def _fuse(tensors: dict[str, LazyTensor], family: Family) -> dict[str, LazyTenso
     """Projections that the family keeps in one tensor, in the place of the first of them."""
     found: dict[str, LazyTensor] = {}
     for name, tensor in tensors.items():
-        whole = next((w for w in family.fused if any(f".{part}." in name for part in _PARTS[w])), None)
+        whole = next((w for w in family.fused if any(f".{part}." in name for part in PARTS[w])), None)
         if whole is None:
             found[name] = tensor
             continue
-        own = next(part for part in _PARTS[whole] if f".{part}." in name)
-        names = [name.replace(own, part) for part in _PARTS[whole]]
+        own = next(part for part in PARTS[whole] if f".{part}." in name)
+        names = [name.replace(own, part) for part in PARTS[whole]]
         if all(part in tensors for part in names):
             target = name.replace(own, whole)
             found.setdefault(target, fused(target, [tensors[part] for part in names]))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import realizar
 from realizar.formats import Format
-from realizar.model import ModelFile
+from realizar.model import ModelConfig, ModelFile
 from realizar.progress import Progress, silent
 from realizar_gguf.ggml_types import NUMBERS
 
@@ -32,6 +32,13 @@ class GGUF(Format):
         from realizar_gguf.reader import read_gguf
 
         return read_gguf(path)
+
+    def stored_together(self, config: ModelConfig) -> Sequence[Sequence[str]]:
+        """The projections that the architecture keeps fused."""
+        from realizar_gguf.families import architecture_of
+        from realizar_gguf.gguf_tensors import PARTS
+
+        return [PARTS[whole] for whole in architecture_of(config)[1].fused]
 
     def write(self, path: Path, model: ModelFile, progress: Progress = silent) -> None:
         """Write `model` as one file; raises FormatError for an architecture or a tensor that GGUF has no name for."""
