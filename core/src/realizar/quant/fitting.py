@@ -118,17 +118,19 @@ class _Sums:
         scale = (self.w * xq - self.x * q) / determinant
         offset = (qq * self.x - q * xq) / determinant
         above = ~(offset <= 0)
-        scale = np.where(above, xq / qq, scale)
+        scale[above] = (xq / qq)[above]
         offset[above] = 0
         gain = scale * xq + offset * self.x
-        return np.where(np.isfinite(gain), gain, np.float32(-np.inf)), scale, offset
+        gain[~np.isfinite(gain)] = -np.inf
+        return gain, scale, offset
 
     def solve_symmetric(self, codes: Float32Array) -> tuple[Float32Array, Float32Array]:
         """gain and scale for given codes."""
         _, qq, xq = self._moments(codes)
         scale = xq / qq
         gain = scale * xq
-        return np.where(np.isfinite(gain), gain, np.float32(-np.inf)), scale
+        gain[~np.isfinite(gain)] = -np.inf
+        return gain, scale
 
     def _moments(self, codes: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Sums of w q, w q^2 and w x q."""

@@ -26,6 +26,7 @@ def config_keys(config: ModelConfig, tensors: Sequence[LazyTensor]) -> dict[str,
     name, family = architecture_of(config)
     config = without_factors(config, {tensor.name for tensor in tensors})
     keys: dict[str, object] = {key: getattr(config, field) for key, field in REQUIRED.items()}
+    keys["vocab_size"] = config.vocab_size
     keys["attention.head_count_kv"] = config.num_key_value_heads
     if config.head_dim * config.num_attention_heads != config.hidden_size:
         keys |= {"attention.key_length": config.head_dim, "attention.value_length": config.head_dim}

@@ -50,7 +50,7 @@ def _described(
     model: ModelFile, config: ModelConfig, tensors: Sequence[LazyTensor], carried: Mapping[str, Any], file: str
 ) -> dict[str, object]:
     """Keys that are proven to be read back as the model's configuration and, as far as they can, its tokenizer."""
-    vocabulary = {} if model.tokenizer is None else tokenizer_keys(model.tokenizer)
+    vocabulary = {"tokenizer.ggml.model": "none"} if model.tokenizer is None else tokenizer_keys(model.tokenizer)
     if kept := _kept(carried, vocabulary):
         try:
             written = _read_back(kept, config, tensors, file)

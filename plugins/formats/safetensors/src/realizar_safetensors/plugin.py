@@ -9,6 +9,8 @@ from typing import ClassVar
 import realizar
 from realizar.formats import Format
 from realizar.model import ModelFile
+from realizar.progress import Progress, silent
+from realizar_safetensors.header import NAMES
 
 REALIZAR_API = (1, 0)
 
@@ -17,6 +19,7 @@ class Safetensors(Format):
     """A .safetensors file, an index of several, or a Hugging Face directory that holds either."""
 
     name: ClassVar[str] = "safetensors"
+    writable: ClassVar[frozenset[str]] = frozenset(NAMES)
 
     def sniff(self, path: Path, head: bytes) -> int:
         """100 for a plausible header or a directory with such files, 50 for the extension, else 0."""
@@ -29,6 +32,12 @@ class Safetensors(Format):
         from realizar_safetensors.reader import read_model
 
         return read_model(path)
+
+    def write(self, path: Path, model: ModelFile, progress: Progress = silent) -> None:
+        """Write `model` as the directory `path`; raises FormatError for a family that is not written."""
+        from realizar_safetensors.directory_writer import write_directory
+
+        write_directory(path, model, progress)
 
 
 @realizar.hookimpl
