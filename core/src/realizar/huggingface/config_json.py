@@ -94,9 +94,9 @@ def _rotary(config: ModelConfig) -> dict[str, Any]:
     ):
         values["partial_rotary_factor"] = (config.rotary_dim or config.head_dim) / config.head_dim
     if config.rope_scaling is not None:
-        usual = attrs.asdict(type(config.rope_scaling)(config.rope_scaling.rope_type))
+        plain = attrs.asdict(type(config.rope_scaling)(config.rope_scaling.rope_type))
         scaling = attrs.asdict(config.rope_scaling)
-        changed = {key: value for key, value in scaling.items() if value != usual[key]}
+        changed = {key: value for key, value in scaling.items() if value != plain[key]}
         values["rope_scaling"] = {"rope_type": scaling["rope_type"], "factor": scaling["factor"], **changed}
     return values
 

@@ -115,12 +115,11 @@ class _Sums:
         """gain, scale and offset for given codes; an offset above 0 becomes 0."""
         q, qq, xq = self._moments(codes)
         determinant = self.w * qq - q * q
-        scale = (self.w * xq - self.x * q) / determinant
-        offset = (qq * self.x - q * xq) / determinant
+        offset: Float32Array = np.divide(qq * self.x - q * xq, determinant)
         above = ~(offset <= 0)
-        scale[above] = (xq / qq)[above]
         offset[above] = 0
-        gain = scale * xq + offset * self.x
+        scale: Float32Array = np.where(above, xq / qq, (self.w * xq - self.x * q) / determinant)
+        gain: Float32Array = scale * xq + offset * self.x
         gain[~np.isfinite(gain)] = -np.inf
         return gain, scale, offset
 
