@@ -29,6 +29,11 @@ def prove_alike(config: ModelConfig, written: ModelConfig, where: str) -> None:
         raise FormatError(f"{where} would hold {'; '.join(unlike)}, so this {config.model_type} model is not written")
 
 
+def scales(config: ModelConfig) -> bool:
+    """Whether rope_scaling changes anything within max_position_embeddings; type "dynamic" does not."""
+    return config.rope_scaling is not None and config.rope_scaling.rope_type != "dynamic"
+
+
 def _effects(config: ModelConfig) -> dict[str, Any]:
     """Fields, and the functions of fields that decide what is computed."""
     layers = range(config.num_hidden_layers)
@@ -36,7 +41,7 @@ def _effects(config: ModelConfig) -> dict[str, Any]:
     effects = {name: value for name, value in effects.items() if name not in _BY_EFFECT}
     return {
         **effects,
-        "rope_scaling": attrs.asdict(config.rope_scaling) if config.rope_scaling else None,
+        "rope_scaling": _scaling(config),
         "rotary_dim": config.rotary_dim or config.head_dim,
         "attention_scale": config.attention_scale,
         "windows": tuple(config.window(i) for i in layers),
@@ -45,6 +50,10 @@ def _effects(config: ModelConfig) -> dict[str, Any]:
         "norm_topk_prob": config.norm_topk_prob if config.num_experts else None,
         "rope_local_base_freq": config.rope_local_base_freq if any(config.window(i) for i in layers) else None,
     }
+
+
+def _scaling(config: ModelConfig) -> dict[str, Any] | None:
+    return attrs.asdict(config.rope_scaling) if config.rope_scaling and scales(config) else None
 
 
 def _alike(one: Any, other: Any) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from realizar.architectures.rope import FACTORS, LONG_FACTORS, SHORT_FACTORS
 from realizar.derived import (
     FUSED_GATE_UP,
     FUSED_QKV,
@@ -82,6 +83,25 @@ def names_of(config: ModelConfig) -> Names:
             f"{config.model_type} models cannot be written as Hugging Face directories; known: {', '.join(NAMES)}"
         )
     return NAMES[config.model_type]
+
+
+def as_checkpoint(config: ModelConfig, tensors: Mapping[str, LazyTensor]) -> tuple[ModelConfig, dict[str, LazyTensor]]:
+    """The model in the terms of a checkpoint: rotary factors in the configuration, Llama with a window as Mistral.
+
+    Raises FormatError for rotary factors that no configuration can hold.
+    """
+    if FACTORS in tensors:
+        raise FormatError(
+            f"{tensors[FACTORS].source}: holds rotary factors ready-made, and from which rope_scaling they come cannot "
+            f"be told; a Hugging Face directory has no place for them"
+        )
+    if config.model_type == "llama" and any(config.window(i) for i in range(config.num_hidden_layers)):
+        config = attrs.evolve(config, model_type="mistral")
+    factors = {"long_factor": tensors.get(LONG_FACTORS), "short_factor": tensors.get(SHORT_FACTORS)}
+    lists = {name: tuple(t.to_float32().tolist()) for name, t in factors.items() if t is not None}
+    if lists and config.rope_scaling is not None:
+        config = attrs.evolve(config, rope_scaling=attrs.evolve(config.rope_scaling, **lists))
+    return config, {name: t for name, t in tensors.items() if name not in (LONG_FACTORS, SHORT_FACTORS)}
 
 
 def checkpoint_tensors(config: ModelConfig, tensors: Mapping[str, LazyTensor]) -> list[LazyTensor]:

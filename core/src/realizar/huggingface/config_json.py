@@ -33,6 +33,16 @@ SPELLINGS: dict[str, dict[str, str]] = {
 ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh"}
 """Hugging Face's names of activations, where they differ."""
 
+_Q, _UP = "self_attn.q_proj", "mlp.up_proj"
+BIASES: dict[str, dict[str, str]] = {
+    **dict.fromkeys(("llama", "granite", "smollm3"), {"attention_bias": _Q, "mlp_bias": _UP}),
+    **dict.fromkeys(
+        ("qwen3", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "cohere", "olmo2", "gpt_neox"), {"attention_bias": _Q}
+    ),
+    "stablelm": {"use_qkv_bias": _Q}, "qwen2_moe": {"qkv_bias": _Q}, "starcoder2": {"use_bias": _UP},
+}  # fmt: skip
+"""Keys that say whether a projection has a bias, by model_type."""
+
 _NOT_KEYS = frozenset("unknown rotary_dim rope_scaling alibi_bias_max alibi_multiplier sparse_layers".split())
 _ALWAYS = frozenset("model_type vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads".split())
 _BY_CLASS = {
@@ -54,7 +64,7 @@ def config_json(config: ModelConfig, tensors: Mapping[str, object], described: M
             return dict(described)
         except (FormatError, ModelError):
             pass  # the model was changed since, or its files are of another; the configuration itself counts
-    values = _values(config, tied="lm_head.weight" not in tensors)
+    values = _values(config, tensors)
     _prove(values, config)
     return values
 
@@ -67,7 +77,7 @@ def _prove(values: Mapping[str, Any], config: ModelConfig) -> None:
     prove_alike(config, written, "config.json")
 
 
-def _values(config: ModelConfig, tied: bool) -> dict[str, Any]:
+def _values(config: ModelConfig, tensors: Mapping[str, object]) -> dict[str, Any]:
     family, spelled = FAMILIES.get(config.model_type, Family()), SPELLINGS.get(config.model_type, {})
     usual = {field.name: field.default for field in attrs.fields(ModelConfig)} | dict(family.defaults)
     fields = {field.name: getattr(config, field.name) for field in attrs.fields(ModelConfig)}
@@ -80,10 +90,13 @@ def _values(config: ModelConfig, tied: bool) -> dict[str, Any]:
     values["hidden_act"] = ACTIVATIONS.get(config.hidden_act, config.hidden_act)
     if config.model_type in _BY_CLASS["hidden_act"]:
         del values["hidden_act"]
-    values |= _rotary(config) | _by_family(config)
-    values["tie_word_embeddings"] = tied
+    values |= _rotary(config) | _scores(config) | _by_family(config)
+    values["tie_word_embeddings"] = "lm_head.weight" not in tensors
+    for key, part in BIASES.get(config.model_type, {}).items():
+        values[key] = f"model.layers.0.{part}.bias" in tensors
     found = {spelled.get(name, name): _plain(value) for name, value in values.items()}
-    return {"architectures": [names_of(config).architecture], **found}
+    ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # classes have defaults beyond the vocabulary
+    return {"architectures": [names_of(config).architecture], **ids, **found}
 
 
 def _rotary(config: ModelConfig) -> dict[str, Any]:
@@ -98,7 +111,17 @@ def _rotary(config: ModelConfig) -> dict[str, Any]:
         scaling = attrs.asdict(config.rope_scaling)
         changed = {key: value for key, value in scaling.items() if value != plain[key]}
         values["rope_scaling"] = {"rope_type": scaling["rope_type"], "factor": scaling["factor"], **changed}
+        if scaling["rope_type"] == "longrope":
+            values["original_max_position_embeddings"] = scaling["original_max_position_embeddings"]
     return values
+
+
+def _scores(config: ModelConfig) -> dict[str, Any]:
+    """How scores are scaled, as the family has it."""
+    usual, scale = FAMILIES[config.model_type].defaults, config.attention_scale
+    if "query_pre_attn_scalar" in usual:
+        return {"query_pre_attn_scalar": round(scale**-2), "attention_multiplier": None}
+    return {"attention_multiplier": scale} if "attention_multiplier" in usual else {}
 
 
 def _by_family(config: ModelConfig) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from realizar.conversion.likeness import scales
 from realizar.model import SLIDING, ModelConfig, RopeScaling
 from realizar.tensors import LazyTensor
 from realizar_gguf.config import NUMBERS, REQUIRED, SIZES, TRUTHS
@@ -57,7 +58,7 @@ def _rotary(config: ModelConfig) -> dict[str, object]:
         keys["rope.freq_base"] = config.rope_theta
     if config.rope_local_base_freq is not None:
         keys["rope.freq_base_swa"] = config.rope_local_base_freq
-    return keys | (_scaling(config.rope_scaling) if config.rope_scaling else {})
+    return keys | (_scaling(config.rope_scaling) if config.rope_scaling and scales(config) else {})
 
 
 def _scaling(scaling: RopeScaling) -> dict[str, object]:

@@ -20,7 +20,7 @@ import attrs
 
 from realizar.conversion.source_metadata import KEY, packed
 from realizar.errors import FormatError
-from realizar.huggingface.checkpoints import checkpoint_tensors
+from realizar.huggingface.checkpoints import as_checkpoint, checkpoint_tensors
 from realizar.huggingface.config_json import config_json
 from realizar.huggingface.directory import HuggingFaceDirectory
 from realizar.huggingface.tokenizer_json import generation_settings, tokenizer_json, tokenizer_settings
@@ -51,9 +51,10 @@ def write_directory(path: Path, model: ModelFile, progress: Progress) -> None:
         raise FormatError(f"{path}: is there already, and a directory is never replaced; remove it or name another")
     if model.config is None:
         raise FormatError(f"{model.path}: cannot be written: {model.no_config or 'it has no configuration'}")
-    tensors = checkpoint_tensors(model.config, model.tensors)
+    model_config, canonical = as_checkpoint(model.config, model.tensors)
+    tensors = checkpoint_tensors(model_config, canonical)
     described: Any = model.metadata.get("config.json", {})
-    config = config_json(model.config, model.tensors, described if isinstance(described, dict) else {})
+    config = config_json(model_config, canonical, described if isinstance(described, dict) else {})
     config["dtype"] = _dtype(tensors)
     config.pop("torch_dtype", None)
     with _complete(path) as folder:
