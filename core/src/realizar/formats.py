@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -33,6 +33,10 @@ class Format(ABC):
 
         Sizes are proven against the file before anything is allocated from them.
         """
+
+    def verify(self, path: Path) -> Iterable[str]:
+        """What is wrong with a file's checksums or whatever else `open` does not look at; nothing by default."""
+        return ()
 
     def stored_together(self, config: ModelConfig) -> Sequence[Sequence[str]]:
         """Parts of layers ("self_attn.q_proj") that a file of such a model holds in one tensor, so of one type."""

@@ -14,7 +14,7 @@ from realizar.errors import RealizarError
 COMMANDS = {
     "run": "run", "chat": "chat", "tokenize": "tokenize", "inspect": "inspect", "bench": "bench",
     "explain": "explain", "perplexity": "perplexity", "plugins": "plugins", "warmup": "warmup",
-    "convert": "convert", "quantize": "convert", "pull": "models",
+    "convert": "convert", "quantize": "convert", "verify": "verify", "pull": "models",
     "list": "models", "rm": "models", "show": "models", "version": "version",
 }  # fmt: skip
 """Command -> module of this package; a module is imported when its command is used."""

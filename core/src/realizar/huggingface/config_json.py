@@ -110,8 +110,10 @@ def _rotary(config: ModelConfig) -> dict[str, Any]:
         plain = attrs.asdict(type(config.rope_scaling)(config.rope_scaling.rope_type))
         scaling = attrs.asdict(config.rope_scaling)
         changed = {key: value for key, value in scaling.items() if value != plain[key]}
-        values["rope_scaling"] = {"rope_type": scaling["rope_type"], "factor": scaling["factor"], **changed}
-        if scaling["rope_type"] == "longrope":
+        is_longrope = scaling["rope_type"] == "longrope"  # whose factor follows from the two lengths if it has none
+        factor = {} if is_longrope else {"factor": scaling["factor"]}
+        values["rope_scaling"] = {"rope_type": scaling["rope_type"], **factor, **changed}
+        if is_longrope:
             values["original_max_position_embeddings"] = scaling["original_max_position_embeddings"]
     return values
 

@@ -47,7 +47,11 @@ def without_factors(config: ModelConfig, names: Container[str]) -> ModelConfig:
     if scaling.rope_type == "llama3" and "rope_freqs.weight" in names:
         return attrs.evolve(config, rope_scaling=None)
     if "rope_factors_long.weight" in names:
-        return attrs.evolve(config, rope_scaling=attrs.evolve(scaling, long_factor=None, short_factor=None))
+        factor = scaling.attention_factor
+        if factor is None and scaling.long_factor is not None:  # GGUF's readers do not work it out
+            factor = rotation(config, {}).scale
+        scaling = attrs.evolve(scaling, long_factor=None, short_factor=None, attention_factor=factor)
+        return attrs.evolve(config, rope_scaling=scaling)
     return config
 
 
