@@ -39,6 +39,8 @@ class Importance:
         if found is None:
             return None
         matrices = tensor.shape[0] if len(tensor.shape) > 2 else 1
+        if found.size == matrices * tensor.shape[-1]:
+            found = found.reshape(matrices, -1)
         if found.shape not in ((matrices, tensor.shape[-1]), (1, tensor.shape[-1])):
             raise FormatError(
                 f"importance of {tensor.name}: found {found.shape}, expected {matrices} x {tensor.shape[-1]} for "

@@ -97,10 +97,10 @@ def as_checkpoint(config: ModelConfig, tensors: Mapping[str, LazyTensor]) -> tup
         )
     if config.model_type == "llama" and any(config.window(i) for i in range(config.num_hidden_layers)):
         config = attrs.evolve(config, model_type="mistral")
-    factors = {"long_factor": tensors.get(LONG_FACTORS), "short_factor": tensors.get(SHORT_FACTORS)}
-    lists = {name: tuple(t.to_float32().tolist()) for name, t in factors.items() if t is not None}
-    if lists and config.rope_scaling is not None:
-        config = attrs.evolve(config, rope_scaling=attrs.evolve(config.rope_scaling, **lists))
+    if config.rope_scaling is not None and LONG_FACTORS in tensors and SHORT_FACTORS in tensors:
+        long, short = (tuple(tensors[name].to_float32().tolist()) for name in (LONG_FACTORS, SHORT_FACTORS))
+        scaling = attrs.evolve(config.rope_scaling, long_factor=long, short_factor=short)
+        config = attrs.evolve(config, rope_scaling=scaling)
     return config, {name: t for name, t in tensors.items() if name not in (LONG_FACTORS, SHORT_FACTORS)}
 
 

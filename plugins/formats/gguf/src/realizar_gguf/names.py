@@ -48,7 +48,13 @@ _WHOLE_NAME = re.compile(r"([a-z_]+)\.(weight|bias)")
 
 
 def canonical_name(name: str, family: Family | None = None) -> str:
-    """The Hugging Face name of a GGUF tensor; a name without one stays as it is."""
+    """The Hugging Face name of a GGUF tensor; a name without one stays as it is.
+
+    Tensors of an importance matrix are named after the weights: NAME.in_sum2, NAME.counts.
+    """
+    for suffix in (".in_sum2", ".counts"):
+        if name.endswith(suffix):
+            return canonical_name(name.removesuffix(suffix), family) + suffix
     if match := LAYER_NAME.fullmatch(name):
         layer, part, kind = match.groups()
         known = (family.names if family else {}).get(part) or _LAYER.get(part)

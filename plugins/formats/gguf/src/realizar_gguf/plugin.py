@@ -1,4 +1,4 @@
-"""Registers the GGUF format."""
+"""Registers the formats."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterable
 import realizar
 from realizar.formats import Format
 from realizar_gguf.format import GGUF
+from realizar_gguf.imatrix import Imatrix
 
 REALIZAR_API = (1, 0)
 
 
 @realizar.hookimpl
 def realizar_formats() -> Iterable[Format]:
-    """The one format of this plugin."""
-    return [GGUF()]
+    """Models, and importance matrices in an older format of the same software."""
+    return [GGUF(), Imatrix()]
