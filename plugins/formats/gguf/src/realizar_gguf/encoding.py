@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from realizar.errors import FormatError
-from realizar_gguf.arrays import NumberArray
+from realizar_gguf.arrays import LazyArray
 from realizar_gguf.metadata import CODES, MAX_KEY_NBYTES, Metadata, ValueType
 
 
@@ -36,9 +36,7 @@ def unusual_types(metadata: Metadata) -> dict[str, str]:
     """The names of types that differ from those their values choose, by key."""
     found = {}
     for key, entry in metadata.entries.items():
-        if entry.type is ValueType.STRING:
-            continue
-        shown = entry.value[:2] if isinstance(entry.value, NumberArray) else entry.value
+        shown = entry.value[:2] if isinstance(entry.value, LazyArray) else entry.value
         if shown == [] or _typed(shown).type is not entry.type:
             found[key] = entry.type.name
     return found
