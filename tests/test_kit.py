@@ -24,7 +24,7 @@ from realizar.testing.op_variants import OP_VARIANTS
 from realizar.testing.vocabulary import tiny_tokenizer
 from realizar.tokenizers import StreamDecoder, Tokenizer
 from realizar_bpe.tokenizer import BpeTokenizer
-from realizar_gguf.plugin import GGUF
+from realizar_gguf.format import GGUF
 
 ROOT = Path(__file__).parent.parent
 write_tiny_gguf = runpy.run_path(str(ROOT / "plugins/formats/gguf/tests/tiny_gguf.py"))["write_tiny_gguf"]

@@ -212,8 +212,8 @@ def test_quantizing_errs_by_less_than_one_step(name: str, seed: int) -> None:
 
 
 def test_quantize_refusals() -> None:
-    with pytest.raises(FormatError, match="no quantizer for Q2_K; there is one for F32"):
-        quantize(np.zeros(256, dtype=np.float32), DTYPES["Q2_K"])
+    with pytest.raises(FormatError, match="no quantizer for IQ2_S; there is one for BF16"):
+        quantize(np.zeros(256, dtype=np.float32), DTYPES["IQ2_S"])
     with pytest.raises(FormatError, match="not whole blocks"):
         quantize(np.zeros((2, 31), dtype=np.float32), DTYPES["Q4_0"])
     with pytest.raises(FormatError, match="not whole blocks"):

@@ -88,6 +88,38 @@ def half_split(tensor: LazyTensor, num_heads: int) -> LazyTensor:
     return _derived(tensor, reorder)
 
 
+def pair_joined(tensor: LazyTensor, num_heads: int) -> LazyTensor:
+    """The inverse of `half_split`: rotary pairs side by side."""
+
+    def reorder(stored: Array) -> Array:
+        halves = stored.reshape(num_heads, 2, -1, *stored.shape[1:])
+        return halves.swapaxes(1, 2).reshape(stored.shape)
+
+    return _derived(tensor, reorder)
+
+
+def fused(name: str, tensors: Sequence[LazyTensor], groups: int = 1) -> LazyTensor:
+    """The inverse of `split_fused`: projections one above the other, in `groups` equal groups.
+
+    Raises ModelError for parts of several types.
+    """
+    first = tensors[0]
+    for tensor in tensors:
+        if (tensor.dtype, tensor.shape[1:]) != (first.dtype, first.shape[1:]) or tensor.shape[0] % groups:
+            raise ModelError(
+                f"{tensor.source}: {tensor.dtype.name} {tensor.shape} cannot stand below {first.dtype.name} "
+                f"{first.shape} in {name}; the parts of a fused projection must be alike"
+            )
+
+    def read() -> Array:
+        stored = [tensor.read() for tensor in tensors]
+        parts = [part.reshape(groups, -1, *part.shape[1:]) for part in stored]
+        return _frozen(np.concatenate(parts, axis=1).reshape(-1, *stored[0].shape[1:]))
+
+    shape = (sum(tensor.shape[0] for tensor in tensors), *first.shape[1:])
+    return LazyTensor(name, shape, first.dtype, f"{first.source} and its like", read, _all_released(tensors))
+
+
 def transposed(tensor: LazyTensor) -> LazyTensor:
     """A plain matrix stored as [in, out]."""
     if tensor.dtype.is_quantized or len(tensor.shape) != 2:
@@ -112,6 +144,25 @@ def plus_one(tensor: LazyTensor) -> LazyTensor:
     return _derived(tensor, lambda _: tensor.to_float32() + np.float32(1), dtype=DTYPES["F32"])
 
 
+def minus_one(tensor: LazyTensor) -> LazyTensor:
+    """The inverse of `plus_one`, float32 as well."""
+    return _derived(tensor, lambda _: tensor.to_float32() - np.float32(1), dtype=DTYPES["F32"])
+
+
+def as_vector(tensor: LazyTensor) -> LazyTensor:
+    """A matrix of one row as a vector."""
+    return _derived(tensor, lambda stored: stored.reshape(-1), shape=(tensor.shape[-1],))
+
+
+def unstacked(tensor: LazyTensor, names: Sequence[str]) -> list[LazyTensor]:
+    """The inverse of `stacked`: one tensor for each name."""
+
+    def part(index: int) -> Callable[[Array], Array]:
+        return lambda stored: stored[index]
+
+    return [_derived(tensor, part(i), name=name, shape=tensor.shape[1:]) for i, name in enumerate(names)]
+
+
 def stacked(name: str, tensors: Sequence[LazyTensor]) -> LazyTensor:
     """Tensors of one shape and type along a new first axis."""
     first = tensors[0]
@@ -122,14 +173,19 @@ def stacked(name: str, tensors: Sequence[LazyTensor]) -> LazyTensor:
                 f"{first.shape}; the experts of a layer must be alike"
             )
 
+    def read() -> Array:
+        return _frozen(np.stack([tensor.read() for tensor in tensors]))
+
+    shape = (len(tensors), *first.shape)
+    return LazyTensor(name, shape, first.dtype, f"{first.source} and its like", read, _all_released(tensors))
+
+
+def _all_released(tensors: Sequence[LazyTensor]) -> Callable[[], None]:
     def release() -> None:
         for tensor in tensors:
             tensor.release()
 
-    def read() -> Array:
-        return _frozen(np.stack([tensor.read() for tensor in tensors]))
-
-    return LazyTensor(name, (len(tensors), *first.shape), first.dtype, f"{first.source} and its like", read, release)
+    return release
 
 
 def _derived(tensor: LazyTensor, change: Callable[[Array], Array], **fields: object) -> LazyTensor:

@@ -56,12 +56,35 @@ def choose_backend(name: str | None = None, plugins: Host | None = None) -> tupl
 
 def open_model(path: Path, name: str | None = None, plugins: Host | None = None) -> ModelFile:
     """The model file at `path`, read by the format of that name or by the surest one."""
-    plugins = plugins or host()
-    if not path.exists():
-        raise FormatError(f"{path}: no such file")
-    record = named("format", name, plugins) if name else _sniff(path, plugins)
+    record = _reader_of(path, name, plugins or host())
     reader: Format = record.contribution
     return _keep_contract(record, lambda: reader.open(path))
+
+
+def choose_format(path: Path, name: str | None = None, plugins: Host | None = None) -> Format:
+    """The format of that name, or the one that is surest of what is at `path`; raises FormatError, PluginError."""
+    found: Format = _reader_of(path, name, plugins or host()).contribution
+    return found
+
+
+def _reader_of(path: Path, name: str | None, plugins: Host) -> Record:
+    if not path.exists():
+        raise FormatError(f"{path}: no such file")
+    return named("format", name, plugins) if name else _sniff(path, plugins)
+
+
+def choose_target(path: Path, name: str | None = None, plugins: Host | None = None) -> Format:
+    """The format of that name, or the one to write whose extension `path` has; raises FormatError, PluginError."""
+    plugins = plugins or host()
+    if name is not None:
+        found: Format = named("format", name, plugins).contribution
+        return found
+    formats: list[Format] = [record.contribution for record in plugins.contributions("format")]
+    fitting = [format_ for format_ in formats if format_.writable and format_.sniff(path, b"") > 0]
+    if len(fitting) != 1:
+        known = ", ".join(format_.name for format_ in formats if format_.writable) or "none"
+        raise FormatError(f"{path}: its extension says no format to write; name one with --to, known: {known}")
+    return fitting[0]
 
 
 def build_tokenizer(spec: TokenizerSpec, plugins: Host | None = None) -> Tokenizer:

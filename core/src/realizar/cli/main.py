@@ -13,7 +13,8 @@ from realizar.errors import RealizarError
 
 COMMANDS = {
     "run": "run", "chat": "chat", "embed": "embed", "tokenize": "tokenize", "inspect": "inspect", "bench": "bench",
-    "explain": "explain", "perplexity": "perplexity", "plugins": "plugins", "warmup": "warmup", "pull": "models",
+    "explain": "explain", "perplexity": "perplexity", "plugins": "plugins", "warmup": "warmup",
+    "convert": "convert", "quantize": "convert", "verify": "verify", "pull": "models",
     "list": "models", "rm": "models", "show": "models", "version": "version",
 }  # fmt: skip
 """Command -> module of this package; a module is imported when its command is used."""

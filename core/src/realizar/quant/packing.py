@@ -19,6 +19,15 @@ def unpack(packed: Array, bits: int, run: int) -> ByteArray:
     return unpacked.reshape(len(packed), -1)
 
 
+def pack(codes: Array, bits: int, run: int) -> ByteArray:
+    """The inverse of `unpack`: uint8 [n, elements], each below 2^bits, to uint8 [n, elements * bits / 8]."""
+    runs = codes.reshape(len(codes), -1, 8 // bits, run)
+    packed: ByteArray = runs[:, :, 0].astype(np.uint8)
+    for place in range(1, 8 // bits):
+        packed |= runs[:, :, place].astype(np.uint8) << np.uint8(place * bits)
+    return packed.reshape(len(codes), -1)
+
+
 def scale_of(blocks: Blocks, field: str = "d") -> Float32Array:
     """A floating-point field of the blocks as float32 [n, 1]."""
     return blocks[field].astype(np.float32)

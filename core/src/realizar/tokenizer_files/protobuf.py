@@ -111,3 +111,33 @@ class Field:
     def _expect(self, wire_type: int, what: str) -> None:
         if self.wire_type != wire_type:
             raise self.owner.error(self.start, f"wire type {self.wire_type} of field {self.number}", what)
+
+
+def integer(number: int, value: int) -> bytes:
+    """A field of that number with a signed integer."""
+    return _varint(number << 3 | VARINT) + _varint(value & 0xFFFFFFFFFFFFFFFF)
+
+
+def float32(number: int, value: float) -> bytes:
+    """A field of that number with a number of 32 bits."""
+    return _varint(number << 3 | FIXED32) + struct.pack("<f", value)
+
+
+def message(number: int, content: bytes) -> bytes:
+    """A field of that number with a message, or bytes."""
+    return _varint(number << 3 | LENGTH) + _varint(len(content)) + content
+
+
+def string(number: int, text: str) -> bytes:
+    """A field of that number with a text."""
+    return message(number, text.encode("utf-8"))
+
+
+def _varint(value: int) -> bytes:
+    """Seven bits a byte, the lowest first; all but the last have the top bit."""
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

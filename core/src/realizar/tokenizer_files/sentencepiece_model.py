@@ -12,7 +12,7 @@ import attrs
 
 from realizar.errors import FormatError
 from realizar.model import BYTE, CONTROL, NORMAL, UNKNOWN, TokenizerSpec
-from realizar.tokenizer_files.protobuf import Field, Message
+from realizar.tokenizer_files.protobuf import Field, Message, float32, integer, message, string
 
 MODELS = {1: "unigram", 2: "spm"}
 _UNREADABLE_MODELS = {3: "WORD", 4: "CHAR"}
@@ -108,3 +108,31 @@ def _flag(fields: Fields, number: int, default: bool) -> bool:
 
 def _string(fields: Fields, number: int, default: str) -> str:
     return fields[number].string() if number in fields else default
+
+
+def write_sentencepiece_model(spec: TokenizerSpec) -> bytes:
+    """The inverse: a `tokenizer.model` of an "spm" or "unigram" vocabulary with scores; raises FormatError without."""
+    number = next((number for number, name in MODELS.items() if name == spec.model), None)
+    if number is None or spec.scores is None:
+        raise FormatError(
+            f"{spec.source}: a {spec.model} vocabulary without scores cannot be written as tokenizer.model"
+        )
+    types = spec.token_types or [NORMAL] * len(spec.tokens)
+    pieces = b"".join(
+        message(1, string(1, token) + float32(2, score) + integer(3, kind))
+        for token, score, kind in zip(spec.tokens, spec.scores, types, strict=True)
+    )
+    ends = {
+        40: spec.unk_token_id,
+        41: spec.bos_token_id,
+        42: next(iter(spec.eos_token_ids), None),
+        43: spec.pad_token_id,
+    }
+    trainer = integer(3, number) + integer(24, spec.treat_whitespace_as_suffix) + integer(35, BYTE in types)
+    for field, token_id in ends.items():  # ids at 40 to 43, their pieces at 45 to 48
+        trainer += integer(field, -1 if token_id is None else token_id)
+        trainer += b"" if token_id is None else string(field + 5, spec.tokens[token_id])
+    normalizer = integer(3, spec.add_space_prefix) + integer(4, spec.remove_extra_whitespaces) + integer(5, True)
+    if spec.precompiled_charsmap:
+        normalizer += message(2, spec.precompiled_charsmap)
+    return pieces + message(2, trainer) + message(3, normalizer)

@@ -15,7 +15,7 @@ from realizar_gguf.tensor_index import TensorInfo
 MAX_LAYERS = 1 << 16
 """Layers of a file without tensors."""
 
-_REQUIRED = {
+REQUIRED = {
     "embedding_length": "hidden_size",
     "feed_forward_length": "intermediate_size",
     "block_count": "num_hidden_layers",
@@ -23,14 +23,14 @@ _REQUIRED = {
     "context_length": "max_position_embeddings",
 }
 
-_SIZES = {
+SIZES = {
     "expert_count": "num_experts",
     "expert_used_count": "num_experts_per_tok",
     "expert_feed_forward_length": "moe_intermediate_size",
     "expert_shared_feed_forward_length": "shared_expert_intermediate_size",
 }
 
-_NUMBERS = {
+NUMBERS = {
     "attention.layer_norm_rms_epsilon": "rms_norm_eps",
     "attention.layer_norm_epsilon": "layer_norm_eps",
     "attention.scale": "attention_multiplier",
@@ -42,7 +42,7 @@ _NUMBERS = {
     "embedding_scale": "embedding_multiplier",
 }
 
-_TRUTHS = {
+TRUTHS = {
     "use_parallel_residual": "use_parallel_residual",
     "expert_weights_norm": "norm_topk_prob",
     "attention.causal": "is_causal",
@@ -68,7 +68,7 @@ def read_config(metadata: Metadata, tensors: Iterable[TensorInfo]) -> ModelConfi
     if metadata.get(f"{architecture}.attention.max_alibi_bias") == 0:
         raise Incomplete(f"{architecture}.attention.max_alibi_bias is 0; learned positions are not implemented")
     values: dict[str, Any] = {"model_type": kind.model_type, **kind.values}
-    for key, name in _REQUIRED.items():
+    for key, name in REQUIRED.items():
         values[name] = keys.required(key)
     if values["num_hidden_layers"] > (len(shapes) or MAX_LAYERS):
         raise keys.error("block_count", f"at most {len(shapes) or MAX_LAYERS}, the number of tensors")
@@ -88,9 +88,9 @@ def read_config(metadata: Metadata, tensors: Iterable[TensorInfo]) -> ModelConfi
 
 def _optional(keys: Keys) -> dict[str, Any]:
     """Fields that have a key of their own."""
-    found: dict[str, Any] = {name: keys.size(key) for key, name in _SIZES.items()}
-    found |= {name: keys.number(key) for key, name in _NUMBERS.items()}
-    found |= {name: keys.truth(key) for key, name in _TRUTHS.items()}
+    found: dict[str, Any] = {name: keys.size(key) for key, name in SIZES.items()}
+    found |= {name: keys.number(key) for key, name in NUMBERS.items()}
+    found |= {name: keys.truth(key) for key, name in TRUTHS.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 

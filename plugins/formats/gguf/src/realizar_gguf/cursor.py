@@ -59,19 +59,22 @@ class Cursor:
         """An unsigned 64-bit integer."""
         return int(self.scalar("Q", what))
 
-    def count(self, what: str, *, limit: int, item_nbytes: int) -> int:
-        """A u64 number of items, proven to fit `limit` and the bytes left at `item_nbytes` or more each."""
+    def count(self, what: str, *, limit: int, item_nbytes: int, code: str = "Q") -> int:
+        """A number of items, proven to fit `limit` and the bytes left at `item_nbytes` or more each.
+
+        code: the `struct` letter of the number, a u64 by default.
+        """
         at = self.position
-        value = self.u64(f"the {what}")
+        value = int(self.scalar(code, f"the {what}"))
         if value > limit:
             raise self.error(f"{what} {value}", f"at most {limit}", at)
         if value * item_nbytes > self.left:
             raise self.error(f"{what} {value}", f"at most {self.left // item_nbytes}: {self.left} bytes are left", at)
         return value
 
-    def string(self, what: str, *, limit: int) -> str:
-        """A u64 length and that many bytes of UTF-8."""
-        length = self.count(f"{what} length", limit=limit, item_nbytes=1)
+    def string(self, what: str, *, limit: int, code: str = "Q") -> str:
+        """A length and that many bytes of UTF-8; code: as in `count`."""
+        length = self.count(f"{what} length", limit=limit, item_nbytes=1, code=code)
         start, self.position = self.position, self.position + length
         try:
             return str(self.data[start : self.position], "utf-8")

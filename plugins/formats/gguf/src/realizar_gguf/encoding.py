@@ -14,7 +14,8 @@ import attrs
 import numpy as np
 
 from realizar.errors import FormatError
-from realizar_gguf.metadata import CODES, MAX_KEY_NBYTES, ValueType
+from realizar_gguf.arrays import LazyArray
+from realizar_gguf.metadata import CODES, MAX_KEY_NBYTES, Metadata, ValueType
 
 
 @attrs.frozen
@@ -29,6 +30,16 @@ SCALAR_INTEGERS = (ValueType.UINT32, ValueType.INT32, ValueType.UINT64, ValueTyp
 ELEMENT_INTEGERS = (ValueType.INT32, ValueType.UINT32, ValueType.INT64, ValueType.UINT64)
 
 _NUMPY_TYPES = {np.dtype(code): kind for kind, code in CODES.items() if code != "."}
+
+
+def unusual_types(metadata: Metadata) -> dict[str, str]:
+    """The names of types that differ from those their values choose, by key."""
+    found = {}
+    for key, entry in metadata.entries.items():
+        shown = entry.value[:2] if isinstance(entry.value, LazyArray) else entry.value
+        if shown == [] or _typed(shown).type is not entry.type:
+            found[key] = entry.type.name
+    return found
 
 
 def encode_string(text: str, prefix: str) -> bytes:

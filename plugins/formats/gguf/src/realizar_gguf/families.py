@@ -12,6 +12,9 @@ from typing import Any
 
 import attrs
 
+from realizar.derived import FUSED_GATE_UP, FUSED_QKV
+from realizar.errors import FormatError
+from realizar.model import ModelConfig
 from realizar_gguf.metadata import Metadata
 
 Values = Mapping[str, Any]
@@ -23,13 +26,15 @@ class Family:
 
     model_type: what Hugging Face calls it. values: fields of ModelConfig that it has if no key says otherwise.
     names: parts of layers named otherwise than usual. interleaved: whether rotary pairs lie side by side in the rows of
-    q and k. sliding_pattern: of so many layers the last sees everything. derive: fields that follow from those read.
+    q and k. fused: projections that lie one above the other in one tensor. sliding_pattern: of so many layers the last
+    sees everything. derive: fields that follow from those read.
     """
 
     model_type: str
     values: Values = attrs.field(factory=dict)
     names: Mapping[str, str] = attrs.field(factory=dict)
     interleaved: bool = False
+    fused: tuple[str, ...] = ()
     sliding_pattern: int | None = None
     derive: Callable[[Values], dict[str, Any]] = attrs.field(default=lambda values: {})
 
@@ -64,6 +69,9 @@ def _shared_expert(values: Values) -> dict[str, Any]:
 
 _FALCON = {"hidden_act": "gelu", "use_parallel_residual": True}
 
+_AFTER = {"attn_output_norm": "post_attention_layernorm", "layer_output_norm": "post_feedforward_layernorm"}
+"""Encoders have no norm before a sublayer."""
+
 FAMILIES: dict[str, Family] = {
     "llama": Family("llama", interleaved=True),
     "llama, experts": Family("mixtral", interleaved=True),
@@ -71,10 +79,10 @@ FAMILIES: dict[str, Family] = {
     "qwen2moe": Family("qwen2_moe", {"norm_topk_prob": False}, derive=_shared_expert),
     "qwen3": Family("qwen3"),
     "qwen3moe": Family("qwen3_moe"),
-    "phi3": Family("phi3", names={"ffn_up": "mlp.gate_up_proj"}),
+    "phi3": Family("phi3", names={"ffn_up": FUSED_GATE_UP}, fused=(FUSED_QKV, FUSED_GATE_UP)),
     "granite": Family("granite", interleaved=True, derive=_granite),
     "smollm3": Family("smollm3", interleaved=True, derive=_smollm3),
-    "olmo2": Family("olmo2"),
+    "olmo2": Family("olmo2", names={"post_attention_norm": "post_attention_layernorm"}),
     "gemma": Family("gemma", {"hidden_act": "gelu_tanh"}),
     "gemma2": Family(
         "gemma2", {"hidden_act": "gelu_tanh", "sliding_window": 4096}, _POST_NORMS, sliding_pattern=2,
@@ -84,21 +92,24 @@ FAMILIES: dict[str, Family] = {
         "gemma3_text", {"hidden_act": "gelu_tanh", "rope_local_base_freq": 10000.0}, _POST_NORMS, sliding_pattern=6,
         derive=_gemma_27b,
     ),
-    "gpt2": Family("gpt2", {"hidden_act": "gelu_tanh"}),
-    "gptneox": Family("gpt_neox", {"hidden_act": "gelu", "use_parallel_residual": True, "num_ln_in_parallel_attn": 2}),
+    "gpt2": Family("gpt2", {"hidden_act": "gelu_tanh"}, fused=(FUSED_QKV,)),
+    "gptneox": Family(
+        "gpt_neox", {"hidden_act": "gelu", "use_parallel_residual": True, "num_ln_in_parallel_attn": 2},
+        fused=(FUSED_QKV,),
+    ),
     "phi2": Family("phi", {"hidden_act": "gelu_tanh", "use_parallel_residual": True}),
     "stablelm": Family("stablelm", {"use_parallel_residual": True}),
     "starcoder2": Family("starcoder2", {"hidden_act": "gelu_tanh"}),
     "command-r": Family("cohere", {"use_parallel_residual": True}, interleaved=True),
-    "falcon": Family("falcon", _FALCON),
+    "falcon": Family("falcon", _FALCON, fused=(FUSED_QKV,)),
     "falcon, two norms": Family(
         "falcon", {**_FALCON, "num_ln_in_parallel_attn": 2},
-        {"attn_norm_2": "input_layernorm", "attn_norm": "post_attention_layernorm"},
+        {"attn_norm_2": "input_layernorm", "attn_norm": "post_attention_layernorm"}, fused=(FUSED_QKV,),
     ),
-    "bloom": Family("bloom", {"hidden_act": "gelu_tanh", "alibi_bias_max": 8.0}),
-    "mpt": Family("mpt", {"hidden_act": "gelu"}),
-    "bert": Family("bert", {"hidden_act": "gelu", "is_causal": False}),
-    "nomic-bert": Family("nomic_bert", {"is_causal": False}),
+    "bloom": Family("bloom", {"hidden_act": "gelu_tanh", "alibi_bias_max": 8.0}, fused=(FUSED_QKV,)),
+    "mpt": Family("mpt", {"hidden_act": "gelu"}, fused=(FUSED_QKV,)),
+    "bert": Family("bert", {"hidden_act": "gelu", "is_causal": False}, _AFTER),
+    "nomic-bert": Family("nomic_bert", {"is_causal": False}, _AFTER),
 }  # fmt: skip
 """By GGUF's name of the architecture, and what else tells two models of one name apart."""
 
@@ -112,3 +123,20 @@ def family_of(metadata: Metadata, tensors: Container[str]) -> Family:
     if "blk.0.attn_norm_2.weight" in tensors and f"{name}, two norms" in FAMILIES:
         name += ", two norms"
     return FAMILIES.get(name, Family(architecture))
+
+
+ALIASES = {"mistral": "llama"}
+"""Other model_types that GGUF has no name for because they compute the same."""
+
+
+def architecture_of(config: ModelConfig) -> tuple[str, Family]:
+    """GGUF's name of the architecture, and the family; raises FormatError for one that GGUF has no name for."""
+    model_type = ALIASES.get(config.model_type, config.model_type)
+    if model_type == "llama" and config.num_experts:
+        model_type = "mixtral"
+    for name, family in FAMILIES.items():
+        norms = family.values.get("num_ln_in_parallel_attn", 1)
+        if family.model_type == model_type and norms == config.num_ln_in_parallel_attn:
+            return name.partition(",")[0], family
+    known = ", ".join(sorted({family.model_type for family in FAMILIES.values()}))
+    raise FormatError(f"{config.model_type} models cannot be written as GGUF; known: {known}")

@@ -1,37 +1,18 @@
-"""Registers the GGUF format."""
+"""Registers the formats."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
-from typing import ClassVar
 
 import realizar
 from realizar.formats import Format
-from realizar.model import ModelFile
+from realizar_gguf.format import GGUF
+from realizar_gguf.imatrix import Imatrix
 
 REALIZAR_API = (1, 0)
 
 
-class GGUF(Format):
-    """GGUF versions 2 and 3, little and big endian, whole or split."""
-
-    name: ClassVar[str] = "gguf"
-
-    def sniff(self, path: Path, head: bytes) -> int:
-        """100 for the magic number, 50 for the extension, else 0."""
-        if head[:4] == b"GGUF":
-            return 100
-        return 50 if path.suffix.lower() == ".gguf" else 0
-
-    def open(self, path: Path) -> ModelFile:
-        """Map the file (all shards of a split one) and read its header; raises FormatError."""
-        from realizar_gguf.reader import read_gguf
-
-        return read_gguf(path)
-
-
 @realizar.hookimpl
 def realizar_formats() -> Iterable[Format]:
-    """The one format of this plugin."""
-    return [GGUF()]
+    """Models, and importance matrices in an older format of the same software."""
+    return [GGUF(), Imatrix()]

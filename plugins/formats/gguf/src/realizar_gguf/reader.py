@@ -10,6 +10,7 @@ from realizar.model import ModelConfig, ModelFile
 from realizar.tensors import Array, LazyTensor
 from realizar_gguf.config import read_config
 from realizar_gguf.cursor import malformed
+from realizar_gguf.encoding import unusual_types
 from realizar_gguf.families import Family, family_of
 from realizar_gguf.keys import Incomplete
 from realizar_gguf.metadata import Metadata
@@ -24,7 +25,8 @@ from realizar_gguf.vocabulary import read_tokenizer
 def read_gguf(path: Path) -> ModelFile:
     """The model of which `path` is the file, or any one of several; raises FormatError for a bad file.
 
-    metadata: the file's keys, and "gguf.version", "gguf.byteorder".
+    metadata: the file's keys, and "gguf.version", "gguf.byteorder"; "gguf.types" has the value types, by key, that
+    the Python values do not show.
     """
     shards = open_shards(path)
 
@@ -37,6 +39,8 @@ def read_gguf(path: Path) -> ModelFile:
         infos = [info for shard in shards for info in shard.tensors]
         tensors = _lazy_tensors(shards, family_of(metadata, {info.name for info in infos}))
         values: dict[str, object] = {**metadata, "gguf.version": header.version, "gguf.byteorder": header.byteorder}
+        if types := unusual_types(metadata):
+            values["gguf.types"] = types
         config: ModelConfig | None = None
         no_config = ""
         try:

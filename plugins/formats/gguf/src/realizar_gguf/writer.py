@@ -16,7 +16,8 @@ import numpy as np
 
 from realizar.dtypes import DType
 from realizar.errors import FormatError
-from realizar.tensors import Array
+from realizar.progress import Progress, silent
+from realizar.tensors import Array, LazyTensor
 from realizar_gguf.byteorder import SWAPPABLE, swap_bytes
 from realizar_gguf.cursor import PREFIXES, ByteOrder
 from realizar_gguf.encoding import Typed, encode_pair, encode_string
@@ -26,8 +27,9 @@ from realizar_gguf.metadata import ValueType
 from realizar_gguf.splits import shard_path
 from realizar_gguf.tensor_index import DEFAULT_ALIGNMENT, MAX_DIMENSIONS, MAX_NAME_NBYTES
 
-Tensor = tuple[str, Sequence[int], DType, Array]
-"""GGUF name, shape (outermost first), type, stored bytes as `LazyTensor.read` gives them (little-endian)."""
+Tensor = tuple[str, Sequence[int], DType, Array | LazyTensor]
+"""GGUF name, shape (outermost first), type, stored bytes as `LazyTensor.read` gives them (little-endian), or what
+reads them; such a tensor is read when its turn comes, and released."""
 
 
 @attrs.frozen
@@ -35,6 +37,7 @@ class _Layout:
     version: int
     byteorder: ByteOrder
     alignment: int
+    progress: Progress
 
 
 def write_gguf(
@@ -46,6 +49,7 @@ def write_gguf(
     byteorder: ByteOrder = "little",
     alignment: int = DEFAULT_ALIGNMENT,
     tensors_per_file: int | None = None,
+    progress: Progress = silent,
 ) -> list[Path]:
     """Write a model and return its files: `path`, or with `tensors_per_file` PATH-00001-of-0000N.gguf and so on.
 
@@ -53,7 +57,7 @@ def write_gguf(
     Each file is written under a temporary name in the same directory, synced and renamed.
     Raises FormatError for what GGUF cannot hold.
     """
-    layout = _Layout(version, byteorder, alignment)
+    layout = _Layout(version, byteorder, alignment, progress)
     _check_layout(layout, metadata)
     _check_tensors(tensors, layout)
     if alignment != DEFAULT_ALIGNMENT:
@@ -114,11 +118,21 @@ def _check_tensors(tensors: Sequence[Tensor], layout: _Layout) -> None:
             )
         if dtype.name not in NUMBERS or (layout.byteorder == "big" and dtype.name not in SWAPPABLE):
             raise FormatError(f"{where}: found {dtype.name}, which has no {layout.byteorder}-endian GGUF form")
-        nbytes = math.prod(shape[:-1]) * dtype.row_nbytes(shape[-1] if shape else 1)
-        if stored.nbytes != nbytes or stored.dtype != np.dtype(dtype.storage):
-            raise FormatError(
-                f"{where}: found {stored.nbytes} bytes of {stored.dtype}, expected {nbytes} of {dtype.storage}"
-            )
+        dtype.row_nbytes(shape[-1] if shape else 1)  # raises FormatError for rows that are not whole blocks
+        if not isinstance(stored, LazyTensor):
+            _check_stored(name, shape, dtype, stored)
+
+
+def _check_stored(name: str, shape: Sequence[int], dtype: DType, stored: Array) -> None:
+    nbytes = _nbytes(shape, dtype)
+    if stored.nbytes != nbytes or stored.dtype != np.dtype(dtype.storage):
+        raise FormatError(
+            f"tensor {name!r}: found {stored.nbytes} bytes of {stored.dtype}, expected {nbytes} of {dtype.storage}"
+        )
+
+
+def _nbytes(shape: Sequence[int], dtype: DType) -> int:
+    return math.prod(shape[:-1]) * dtype.row_nbytes(shape[-1] if shape else 1)
 
 
 def _write_temporary(target: Path, content: Sequence[object], layout: _Layout, stack: contextlib.ExitStack) -> Path:
@@ -141,18 +155,27 @@ def _head(metadata: Mapping[str, object], tensors: Sequence[Tensor], layout: _La
     pieces = [MAGIC, struct.pack(prefix + "IQQ", layout.version, len(tensors), len(metadata))]
     pieces += [encode_pair(key, value, prefix) for key, value in metadata.items()]
     offset = 0
-    for name, shape, dtype, stored in tensors:
+    for name, shape, dtype, _ in tensors:
         sizes = tuple(reversed(shape))
         pieces.append(encode_string(name, prefix))
         pieces.append(struct.pack(f"{prefix}I{len(sizes)}Q", len(sizes), *sizes))
         pieces.append(struct.pack(prefix + "IQ", NUMBERS[dtype.name], offset))
-        offset += stored.nbytes + -stored.nbytes % layout.alignment
+        nbytes = _nbytes(shape, dtype)
+        offset += nbytes + -nbytes % layout.alignment
     return b"".join(pieces)
 
 
 def _write_data(file: BinaryIO, tensors: Sequence[Tensor], layout: _Layout) -> None:
-    for _, _, dtype, stored in tensors:
+    total, done = sum(_nbytes(shape, dtype) for _, shape, dtype, _ in tensors), 0
+    for name, shape, dtype, content in tensors:
+        layout.progress("writing", done, total)
         file.write(bytes(-file.tell() % layout.alignment))
+        stored = content.read() if isinstance(content, LazyTensor) else content
+        _check_stored(name, shape, dtype, stored)
         ordered = stored if layout.byteorder == "little" else swap_bytes(stored, dtype)
         file.write(np.ascontiguousarray(ordered).data)
+        if isinstance(content, LazyTensor):
+            content.release()
+        done += stored.nbytes
     file.write(bytes(-file.tell() % layout.alignment))
+    layout.progress("writing", total, total)

@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
-from typing import ClassVar
 
 import realizar
 from realizar.formats import Format
-from realizar.model import ModelFile
+from realizar_safetensors.format import Safetensors
 
 REALIZAR_API = (1, 0)
-
-
-class Safetensors(Format):
-    """A .safetensors file, an index of several, or a Hugging Face directory that holds either."""
-
-    name: ClassVar[str] = "safetensors"
-
-    def sniff(self, path: Path, head: bytes) -> int:
-        """100 for a plausible header or a directory with such files, 50 for the extension, else 0."""
-        from realizar_safetensors.sniffing import sniff
-
-        return sniff(path, head)
-
-    def open(self, path: Path) -> ModelFile:
-        """Map the files and read their headers and the JSON files beside them; raises FormatError."""
-        from realizar_safetensors.reader import read_model
-
-        return read_model(path)
 
 
 @realizar.hookimpl

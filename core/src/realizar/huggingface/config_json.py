@@ -1,0 +1,157 @@
+"""A ModelConfig as config.json: the inverse of `config`, `families` and `rope`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from realizar.conversion.likeness import prove_alike
+from realizar.errors import FormatError, ModelError
+from realizar.huggingface.checkpoints import names_of
+from realizar.huggingface.config import read_hf_config
+from realizar.huggingface.families import FAMILIES, Family
+from realizar.model import ModelConfig
+
+_GPT2 = {
+    "hidden_size": "n_embd", "num_attention_heads": "n_head", "num_hidden_layers": "n_layer",
+    "max_position_embeddings": "n_positions", "intermediate_size": "n_inner", "hidden_act": "activation_function",
+    "layer_norm_eps": "layer_norm_epsilon",
+}  # fmt: skip
+_GEMMA = {"hidden_act": "hidden_activation"}
+SPELLINGS: dict[str, dict[str, str]] = {
+    "gpt2": _GPT2, "gemma2": _GEMMA, "gemma3_text": _GEMMA,
+    "mixtral": {"num_experts": "num_local_experts"},
+    "gpt_neox": {"partial_rotary_factor": "rotary_pct", "rope_theta": "rotary_emb_base"},
+    "starcoder2": {"layer_norm_eps": "norm_epsilon"},
+    "bloom": {"num_attention_heads": "n_head", "num_hidden_layers": "n_layer", "layer_norm_eps": "layer_norm_epsilon"},
+}  # fmt: skip
+"""What families call fields of ModelConfig, where they differ."""
+
+ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh"}
+"""Hugging Face's names of activations, where they differ."""
+
+_Q, _UP = "self_attn.q_proj", "mlp.up_proj"
+BIASES: dict[str, dict[str, str]] = {
+    **dict.fromkeys(("llama", "granite", "smollm3"), {"attention_bias": _Q, "mlp_bias": _UP}),
+    **dict.fromkeys(
+        ("qwen3", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "cohere", "olmo2", "gpt_neox"), {"attention_bias": _Q}
+    ),
+    "stablelm": {"use_qkv_bias": _Q}, "qwen2_moe": {"qkv_bias": _Q}, "starcoder2": {"use_bias": _UP},
+}  # fmt: skip
+"""Keys that say whether a projection has a bias, by model_type."""
+
+_NOT_KEYS = frozenset("unknown rotary_dim rope_scaling alibi_bias_max alibi_multiplier sparse_layers".split())
+_ALWAYS = frozenset("model_type vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads".split())
+_BY_CLASS = {
+    "num_ln_in_parallel_attn": ("gpt_neox",), "use_parallel_residual": ("phi", "cohere"),
+    "num_key_value_heads": ("gpt2", "gpt_neox", "bloom"), "head_dim": ("gpt2", "gpt_neox", "bloom", "phi"),
+    "intermediate_size": ("bloom",), "hidden_act": ("bloom",), "max_position_embeddings": ("bloom",),
+}  # fmt: skip
+"""Fields that follow from the class of the model, by model_type, and have no key."""
+
+
+def config_json(config: ModelConfig, tensors: Mapping[str, object], described: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json of the model, proven to be read back as the same; raises FormatError if it cannot say it.
+
+    described: a config.json that the model came with, which is kept if it still describes it.
+    """
+    if described:
+        try:
+            _prove(described, config)
+            return dict(described)
+        except (FormatError, ModelError):
+            pass  # the model was changed since, or its files are of another; the configuration itself counts
+    values = _values(config, tensors)
+    _prove(values, config)
+    return values
+
+
+def _prove(values: Mapping[str, Any], config: ModelConfig) -> None:
+    try:
+        written = read_hf_config(values, "config.json")
+    except ModelError as error:
+        raise FormatError(f"a {config.model_type} model cannot be described by a config.json: {error}") from error
+    prove_alike(config, written, "config.json")
+
+
+def _values(config: ModelConfig, tensors: Mapping[str, object]) -> dict[str, Any]:
+    family, spelled = FAMILIES.get(config.model_type, Family()), SPELLINGS.get(config.model_type, {})
+    usual = {field.name: field.default for field in attrs.fields(ModelConfig)} | dict(family.defaults)
+    fields = {field.name: getattr(config, field.name) for field in attrs.fields(ModelConfig)}
+    values = {
+        name: value
+        for name, value in fields.items()
+        if name not in _NOT_KEYS and config.model_type not in _BY_CLASS.get(name, ())
+        and (name in _ALWAYS or value != usual.get(name) or name in family.defaults)
+    }  # fmt: skip
+    values["hidden_act"] = ACTIVATIONS.get(config.hidden_act, config.hidden_act)
+    if config.model_type in _BY_CLASS["hidden_act"]:
+        del values["hidden_act"]
+    values |= _rotary(config) | _scores(config) | _by_family(config)
+    values["tie_word_embeddings"] = "lm_head.weight" not in tensors
+    for key, part in BIASES.get(config.model_type, {}).items():
+        values[key] = f"model.layers.0.{part}.bias" in tensors
+    found = {spelled.get(name, name): _plain(value) for name, value in values.items()}
+    ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # classes have defaults beyond the vocabulary
+    return {"architectures": [names_of(config).architecture], **ids, **found}
+
+
+def _rotary(config: ModelConfig) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if (
+        config.rotary_dim not in (None, config.head_dim)
+        or "partial_rotary_factor" in FAMILIES[config.model_type].defaults
+    ):
+        values["partial_rotary_factor"] = (config.rotary_dim or config.head_dim) / config.head_dim
+    if config.rope_scaling is not None:
+        plain = attrs.asdict(type(config.rope_scaling)(config.rope_scaling.rope_type))
+        scaling = attrs.asdict(config.rope_scaling)
+        changed = {key: value for key, value in scaling.items() if value != plain[key]}
+        is_longrope = scaling["rope_type"] == "longrope"  # whose factor follows from the two lengths if it has none
+        factor = {} if is_longrope else {"factor": scaling["factor"]}
+        values["rope_scaling"] = {"rope_type": scaling["rope_type"], **factor, **changed}
+        if is_longrope:
+            values["original_max_position_embeddings"] = scaling["original_max_position_embeddings"]
+    return values
+
+
+def _scores(config: ModelConfig) -> dict[str, Any]:
+    """How scores are scaled, as the family has it."""
+    usual, scale = FAMILIES[config.model_type].defaults, config.attention_scale
+    if "query_pre_attn_scalar" in usual:
+        return {"query_pre_attn_scalar": round(scale**-2), "attention_multiplier": None}
+    return {"attention_multiplier": scale} if "attention_multiplier" in usual else {}
+
+
+def _by_family(config: ModelConfig) -> dict[str, Any]:
+    """Keys that say in another way what fields of ModelConfig say."""
+    if config.model_type == "granite":
+        return {"logits_scaling": 1 / config.logit_scale, "logit_scale": None}
+    if config.model_type in ("qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "smollm3"):
+        slides = any(config.window(i) for i in range(config.num_hidden_layers))
+        values: dict[str, Any] = {"use_sliding_window": slides}
+        if config.num_experts:
+            dense = [i for i in range(config.num_hidden_layers) if not config.is_sparse(i)]
+            values |= {"mlp_only_layers": dense, "decoder_sparse_step": 1}
+        if slides:
+            values["layer_types"] = [config.kind_of_layer(i) for i in range(config.num_hidden_layers)]
+        return values
+    return {}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has: lists for tuples."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return _shortest(value) if isinstance(value, float) else value
+
+
+def _shortest(value: float) -> float:
+    """A float32, as other formats keep numbers, in its fewest digits: 1e-05 for 9.999999747378752e-06."""
+    single = np.float32(value)
+    return float(str(single)) if float(single) == value else value
