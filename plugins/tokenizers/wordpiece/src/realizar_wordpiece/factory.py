@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from realizar.model import TokenizerSpec
 from realizar.tokenizers import Tokenizer, TokenizerFactory
+from realizar_wordpiece.tokenizer import WordPieceTokenizer
 
 WORDPIECE_SCORE = 100
 
@@ -21,6 +22,4 @@ class WordPieceTokenizerFactory(TokenizerFactory):
 
     def build(self, spec: TokenizerSpec) -> Tokenizer:
         """The tokenizer; raises TokenizerError naming what is wrong with the vocabulary."""
-        from realizar_wordpiece.tokenizer import WordPieceTokenizer  # built only when a tokenizer is asked for
-
         return WordPieceTokenizer(spec)
