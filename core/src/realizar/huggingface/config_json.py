@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -90,7 +90,8 @@ def _values(config: ModelConfig, tensors: Mapping[str, object]) -> dict[str, Any
     values["hidden_act"] = ACTIVATIONS.get(config.hidden_act, config.hidden_act)
     if config.model_type in _BY_CLASS["hidden_act"]:
         del values["hidden_act"]
-    values |= _rotary(config) | _scores(config) | _by_family(config)
+    values |= _rotary(config) | _scores(config)
+    values |= _BY_FAMILY[config.model_type](config) if config.model_type in _BY_FAMILY else {}
     values["tie_word_embeddings"] = "lm_head.weight" not in tensors
     for key, part in BIASES.get(config.model_type, {}).items():
         values[key] = f"model.layers.0.{part}.bias" in tensors
@@ -126,20 +127,27 @@ def _scores(config: ModelConfig) -> dict[str, Any]:
     return {"attention_multiplier": scale} if "attention_multiplier" in usual else {}
 
 
-def _by_family(config: ModelConfig) -> dict[str, Any]:
-    """Keys that say in another way what fields of ModelConfig say."""
-    if config.model_type == "granite":
-        return {"logits_scaling": 1 / config.logit_scale, "logit_scale": None}
-    if config.model_type in ("qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "smollm3"):
-        slides = any(config.window(i) for i in range(config.num_hidden_layers))
-        values: dict[str, Any] = {"use_sliding_window": slides}
-        if config.num_experts:
-            dense = [i for i in range(config.num_hidden_layers) if not config.is_sparse(i)]
-            values |= {"mlp_only_layers": dense, "decoder_sparse_step": 1}
-        if slides:
-            values["layer_types"] = [config.kind_of_layer(i) for i in range(config.num_hidden_layers)]
-        return values
-    return {}
+def _qwen(config: ModelConfig) -> dict[str, Any]:
+    layers = range(config.num_hidden_layers)
+    slides = any(config.window(i) for i in layers)
+    kinds = {"layer_types": [config.kind_of_layer(i) for i in layers]} if slides else {}
+    return {"use_sliding_window": slides, **kinds}
+
+
+def _qwen_moe(config: ModelConfig) -> dict[str, Any]:
+    dense = [i for i in range(config.num_hidden_layers) if not config.is_sparse(i)]
+    return {**_qwen(config), "mlp_only_layers": dense, "decoder_sparse_step": 1}
+
+
+def _granite(config: ModelConfig) -> dict[str, Any]:
+    return {"logits_scaling": 1 / config.logit_scale, "logit_scale": None}
+
+
+_BY_FAMILY: dict[str, Callable[[ModelConfig], dict[str, Any]]] = {
+    "granite": _granite, "qwen2": _qwen, "qwen3": _qwen, "smollm3": _qwen, "qwen2_moe": _qwen_moe,
+    "qwen3_moe": _qwen_moe,
+}  # fmt: skip
+"""Keys that say in another way what fields of ModelConfig say, by model_type."""
 
 
 def _plain(value: Any) -> Any:

@@ -15,9 +15,6 @@ from realizar_gguf.config import NUMBERS, REQUIRED, SIZES, TRUTHS
 from realizar_gguf.families import Family, architecture_of
 from realizar_gguf.gguf_tensors import without_factors
 
-LAYER_NORMS = frozenset("gpt2 gpt_neox phi stablelm starcoder2 cohere falcon bloom mpt".split())
-"""model_types whose norms subtract the mean; readers want the key of the epsilon that is used."""
-
 
 def config_keys(config: ModelConfig, tensors: Sequence[LazyTensor]) -> dict[str, object]:
     """general.architecture and the keys of that architecture, as Python values.
@@ -32,12 +29,9 @@ def config_keys(config: ModelConfig, tensors: Sequence[LazyTensor]) -> dict[str,
     if config.head_dim * config.num_attention_heads != config.hidden_size:
         keys |= {"attention.key_length": config.head_dim, "attention.value_length": config.head_dim}
     keys |= _changed(config, family) | _rotary(config) | _sliding(config, family)
-    norm = "layer_norm" if config.model_type in LAYER_NORMS else "layer_norm_rms"
-    keys[f"attention.{norm}_epsilon"] = config.layer_norm_eps if norm == "layer_norm" else config.rms_norm_eps
-    if name == "gptneox":
-        keys["use_parallel_residual"] = config.use_parallel_residual
-    if name == "granite":
-        keys["logit_scale"] = 1 / config.logit_scale
+    norm, epsilon = ("layer_norm", "layer_norm_eps") if family.layer_norm else ("layer_norm_rms", "rms_norm_eps")
+    keys[f"attention.{norm}_epsilon"] = getattr(config, epsilon)
+    keys |= family.written(config)
     found = {"general.architecture": name}
     return found | {f"{name}.{key}": value for key, value in keys.items()}
 

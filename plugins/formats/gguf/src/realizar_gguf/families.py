@@ -27,7 +27,8 @@ class Family:
     model_type: what Hugging Face calls it. values: fields of ModelConfig that it has if no key says otherwise.
     names: parts of layers named otherwise than usual. interleaved: whether rotary pairs lie side by side in the rows of
     q and k. fused: projections that lie one above the other in one tensor. sliding_pattern: of so many layers the last
-    sees everything. derive: fields that follow from those read.
+    sees everything. derive: fields that follow from those read. layer_norm: whether norms subtract the mean.
+    written: keys that a file of it must have, or has otherwise than the fields of the same names.
     """
 
     model_type: str
@@ -37,6 +38,8 @@ class Family:
     fused: tuple[str, ...] = ()
     sliding_pattern: int | None = None
     derive: Callable[[Values], dict[str, Any]] = attrs.field(default=lambda values: {})
+    layer_norm: bool = False
+    written: Callable[[ModelConfig], dict[str, Any]] = attrs.field(default=lambda config: {})
 
 
 _POST_NORMS = {
@@ -80,7 +83,9 @@ FAMILIES: dict[str, Family] = {
     "qwen3": Family("qwen3"),
     "qwen3moe": Family("qwen3_moe"),
     "phi3": Family("phi3", names={"ffn_up": FUSED_GATE_UP}, fused=(FUSED_QKV, FUSED_GATE_UP)),
-    "granite": Family("granite", interleaved=True, derive=_granite),
+    "granite": Family(
+        "granite", interleaved=True, derive=_granite, written=lambda config: {"logit_scale": 1 / config.logit_scale}
+    ),
     "smollm3": Family("smollm3", interleaved=True, derive=_smollm3),
     "olmo2": Family("olmo2", names={"post_attention_norm": "post_attention_layernorm"}),
     "gemma": Family("gemma", {"hidden_act": "gelu_tanh"}),
@@ -92,24 +97,26 @@ FAMILIES: dict[str, Family] = {
         "gemma3_text", {"hidden_act": "gelu_tanh", "rope_local_base_freq": 10000.0}, _POST_NORMS, sliding_pattern=6,
         derive=_gemma_27b,
     ),
-    "gpt2": Family("gpt2", {"hidden_act": "gelu_tanh"}, fused=(FUSED_QKV,)),
+    "gpt2": Family("gpt2", {"hidden_act": "gelu_tanh"}, fused=(FUSED_QKV,), layer_norm=True),
     "gptneox": Family(
         "gpt_neox", {"hidden_act": "gelu", "use_parallel_residual": True, "num_ln_in_parallel_attn": 2},
-        fused=(FUSED_QKV,),
+        fused=(FUSED_QKV,), layer_norm=True,
+        written=lambda config: {"use_parallel_residual": config.use_parallel_residual},
     ),
-    "phi2": Family("phi", {"hidden_act": "gelu_tanh", "use_parallel_residual": True}),
-    "stablelm": Family("stablelm", {"use_parallel_residual": True}),
-    "starcoder2": Family("starcoder2", {"hidden_act": "gelu_tanh"}),
-    "command-r": Family("cohere", {"use_parallel_residual": True}, interleaved=True),
-    "falcon": Family("falcon", _FALCON, fused=(FUSED_QKV,)),
+    "phi2": Family("phi", {"hidden_act": "gelu_tanh", "use_parallel_residual": True}, layer_norm=True),
+    "stablelm": Family("stablelm", {"use_parallel_residual": True}, layer_norm=True),
+    "starcoder2": Family("starcoder2", {"hidden_act": "gelu_tanh"}, layer_norm=True),
+    "command-r": Family("cohere", {"use_parallel_residual": True}, interleaved=True, layer_norm=True),
+    "falcon": Family("falcon", _FALCON, fused=(FUSED_QKV,), layer_norm=True),
     "falcon, two norms": Family(
         "falcon", {**_FALCON, "num_ln_in_parallel_attn": 2},
-        {"attn_norm_2": "input_layernorm", "attn_norm": "post_attention_layernorm"}, fused=(FUSED_QKV,),
+        {"attn_norm_2": "input_layernorm", "attn_norm": "post_attention_layernorm"},
+        fused=(FUSED_QKV,), layer_norm=True,
     ),
-    "bloom": Family("bloom", {"hidden_act": "gelu_tanh", "alibi_bias_max": 8.0}, fused=(FUSED_QKV,)),
-    "mpt": Family("mpt", {"hidden_act": "gelu"}, fused=(FUSED_QKV,)),
-    "bert": Family("bert", {"hidden_act": "gelu", "is_causal": False}, _AFTER),
-    "nomic-bert": Family("nomic_bert", {"is_causal": False}, _AFTER),
+    "bloom": Family("bloom", {"hidden_act": "gelu_tanh", "alibi_bias_max": 8.0}, fused=(FUSED_QKV,), layer_norm=True),
+    "mpt": Family("mpt", {"hidden_act": "gelu"}, fused=(FUSED_QKV,), layer_norm=True),
+    "bert": Family("bert", {"hidden_act": "gelu", "is_causal": False}, _AFTER, layer_norm=True),
+    "nomic-bert": Family("nomic_bert", {"is_causal": False}, _AFTER, layer_norm=True),
 }  # fmt: skip
 """By GGUF's name of the architecture, and what else tells two models of one name apart."""
 
