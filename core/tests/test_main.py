@@ -46,7 +46,7 @@ class TestMain:
 
     def test_failed(self, exits, tmp_path, model):
         assert exits("run", tmp_path / "absent.tiny", "x") == (
-            1, f"error: '{tmp_path}/absent.tiny': no such file; a model is a path or one of: smollm2\n"
+            1, f"error: '{tmp_path}/absent.tiny': no such file; a model is a path or one of: gemma3, minilm, smollm2\n"
         )  # fmt: skip
         assert exits("run", model, "x", "--raw", "--temperature", "-1")[0] == 1
 

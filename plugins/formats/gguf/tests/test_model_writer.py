@@ -159,7 +159,7 @@ def test_longrope_becomes_two_tensors_and_a_factor(tmp_path):
 @pytest.mark.parametrize(
     "changes, named",
     [
-        ({"model_type": "martian"}, "martian models cannot be written as GGUF; known: bloom"),
+        ({"model_type": "martian"}, "martian models cannot be written as GGUF; known: bert, bloom"),
         ({"no_rope_layers": (1, 0)}, "rotates"),
         ({"alibi_multiplier": 0.5}, "alibi_multiplier 0.5 as 1.0"),
         ({"hidden_act": "relu"}, "hidden_act 'relu' as 'silu'"),
