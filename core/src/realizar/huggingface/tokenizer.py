@@ -10,7 +10,8 @@ from realizar.huggingface.chat_templates import read_chat_templates
 from realizar.huggingface.json_file import read_json
 from realizar.huggingface.json_object import JsonObject
 from realizar.huggingface.special_ids import SpecialIds
-from realizar.huggingface.vocabulary import Vocabulary, read_tokenizer_json, read_vocab_json, read_vocab_txt
+from realizar.huggingface.tokenizer_json import read_tokenizer_json
+from realizar.huggingface.vocabulary import Vocabulary, read_vocab_json, read_vocab_txt
 from realizar.model import TokenizerSpec
 
 MAX_SETTINGS_NBYTES = 1 << 24
@@ -31,7 +32,8 @@ def read_tokenizer(folder: Path, config: dict[str, Any], generation_config: dict
     generation = JsonObject(generation_config, str(folder / "generation_config.json"))
     ids = SpecialIds(settings, (generation, model_config), vocabulary.pieces)
     before, after = _ends_of_text(vocabulary, settings)
-    bos, end = vocabulary.frame.before, vocabulary.frame.after
+    bos, end = (side[0] if len(side) == 1 else None for side in (vocabulary.frame.before, vocabulary.frame.after))
+    pipeline = vocabulary.options.get("pipeline")
     chat_template, named_chat_templates = read_chat_templates(folder, settings)
     return TokenizerSpec(
         model=vocabulary.model,
@@ -40,7 +42,7 @@ def read_tokenizer(folder: Path, config: dict[str, Any], generation_config: dict
         source=vocabulary.source,
         bos_token_id=ids.one("bos") if bos is None else bos,
         eos_token_ids=ids.ends(end),
-        unk_token_id=ids.one("unk"),
+        unk_token_id=ids.one("unk") if pipeline is None else pipeline.options.unk_token_id,
         pad_token_id=ids.one("pad"),
         add_bos_token=before,
         add_eos_token=after,
@@ -81,5 +83,5 @@ def _ends_of_text(vocabulary: Vocabulary, settings: JsonObject) -> tuple[bool, b
     """Whether BOS and EOS are put around a text: by the post-processor, or where there is none by the settings."""
     frame = vocabulary.frame
     if vocabulary.source.endswith("tokenizer.json") or frame != type(frame)():
-        return frame.before is not None, frame.after is not None
+        return len(frame.before) == 1, len(frame.after) == 1
     return bool(settings.get("add_bos_token", bool)), bool(settings.get("add_eos_token", bool))
