@@ -5,6 +5,7 @@ Source: transformers `tokenization_gpt2.py`, `tokenization_bert.py`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,17 @@ PRE_BY_CLASS = {"GPT2Tokenizer": "gpt-2", "Qwen2Tokenizer": "qwen2"}
 
 @attrs.frozen
 class Vocabulary:
-    """What a vocabulary's own files say; options: further fields of TokenizerSpec."""
+    """What a vocabulary's own files say.
+
+    options: further fields of TokenizerSpec. roles: ids of special tokens ("bos") that no other file need name.
+    """
 
     model: str
     source: str
     pieces: Pieces
     frame: Frame
     options: dict[str, Any]
+    roles: Mapping[str, int | None] = attrs.field(factory=dict)
 
 
 def read_vocab_json(path: Path, settings: JsonObject, size: int) -> Vocabulary:
@@ -46,7 +51,7 @@ def read_vocab_json(path: Path, settings: JsonObject, size: int) -> Vocabulary:
         )
     lines = read_text(path.with_name("merges.txt"), MAX_NBYTES).splitlines()
     merges = [line for line in lines if line and not line.startswith("#version")]
-    pieces = join_pieces(read_json(path, MAX_NBYTES), _added_in(settings), size, str(path))
+    pieces = join_pieces(read_json(path, MAX_NBYTES), added_in(settings), size, str(path))
     return Vocabulary("bpe", str(path), pieces, Frame(), {"pre": pre, "merges": read_merges(merges, str(path))})
 
 
@@ -77,7 +82,7 @@ def _lower_case(entry: JsonObject, lower_key: str, chinese_key: str) -> dict[str
     }
 
 
-def _added_in(settings: JsonObject) -> list[AddedToken]:
+def added_in(settings: JsonObject) -> list[AddedToken]:
     """added_tokens_decoder of tokenizer_config.json: entries by id."""
     decoder = settings.child("added_tokens_decoder") or JsonObject({}, settings.source)
     added = []

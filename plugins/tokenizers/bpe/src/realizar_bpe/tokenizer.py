@@ -72,7 +72,7 @@ class BpeTokenizer(Tokenizer):
             if isinstance(part, int):
                 yield (part,)
                 continue
-            for word in self._words.findall(part):
+            for word in self._words(part):
                 yield self._cached_word_ids(word) if len(word) <= CACHED_WORD_LENGTH else self._word_ids(word)
 
     def _word_ids(self, word: str) -> Sequence[int]:
