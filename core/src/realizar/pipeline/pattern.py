@@ -105,6 +105,8 @@ def _translated(pattern: Pattern) -> Iterator[str]:
         if max(depth, in_class) > MAX_NESTING:
             raise _unsupported(pattern, at, f"more than {MAX_NESTING} groups inside each other")
         at += len(found)
+        if found.startswith(r"\x{"):
+            found = rf"\U{int(found[3:-1], 16):08x}"
         yield _SPELLED.get(found, found) if not in_class else found
 
 
