@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import runpy
 from pathlib import Path
 from typing import Any
@@ -79,59 +78,95 @@ class TestByteLevel:
         assert folder.read().pre == name
 
     @pytest.mark.parametrize(
-        ("pre_tokenizer", "ignore_merges", "words"),
+        ("pre_tokenizer", "ignore_merges"),
         [
-            (None, False, "unknown pre-tokenizer: none"),
-            (sequence(), False, "unknown pre-tokenizer: none"),
-            ({"type": "Whitespace"}, False, "type 'Whitespace'"),
-            (sequence(split("[0-9]+"), BYTE_LEVEL), False, r"\[0-9\]\+; 's"),
-            (sequence(split(LLAMA3, "Removed"), BYTE_LEVEL | {"use_regex": False}), True, "behavior 'Removed'"),
-            (sequence(split(LLAMA3, invert=True), BYTE_LEVEL | {"use_regex": False}), True, "invert True"),
-            (sequence(split(LLAMA3), BYTE_LEVEL), True, "; 's"),
-            (sequence(split(LLAMA3), BYTE_LEVEL | {"use_regex": False}), False, "ignore_merges false"),
-            (BYTE_LEVEL, True, "ignore_merges true"),
-            (BYTE_LEVEL | {"add_prefix_space": True}, False, "a space before the text"),
-            (sequence({"type": "Digits", "individual_digits": False}, BYTE_LEVEL), False, "individual_digits False"),
-            (sequence(BYTE_LEVEL, {"type": "Punctuation"}), False, "type 'Punctuation'"),
+            (None, False),
+            (sequence(), False),
+            ({"type": "Whitespace"}, False),
+            (sequence(split("[0-9]+"), BYTE_LEVEL), False),
+            (sequence(split(LLAMA3, "Removed"), BYTE_LEVEL | {"use_regex": False}), True),
+            (sequence(split(LLAMA3, invert=True), BYTE_LEVEL | {"use_regex": False}), True),
+            (sequence(split(LLAMA3), BYTE_LEVEL), True),
+            (sequence(split(LLAMA3), BYTE_LEVEL | {"use_regex": False}), False),
+            (BYTE_LEVEL, True),
+            (BYTE_LEVEL | {"add_prefix_space": True}, False),
+            (sequence({"type": "Digits", "individual_digits": False}, BYTE_LEVEL), False),
+            (sequence(BYTE_LEVEL, {"type": "Punctuation"}), False),
         ],
     )
-    def test_unknown_pre_tokenizers(
-        self, pre_tokenizer: dict[str, Any] | None, ignore_merges: bool, words: str, folder: Folder
+    def test_pre_tokenizers_without_a_name(
+        self, pre_tokenizer: dict[str, Any] | None, ignore_merges: bool, folder: Folder
     ) -> None:
         folder.change({"ignore_merges": ignore_merges}, pre_tokenizer=pre_tokenizer)
-        with pytest.raises(TokenizerError, match=words):
-            folder.read()
+        spec = folder.read()
+        assert (spec.model, spec.pre) == ("bpe", None)
+        assert spec.pipeline is not None and spec.pipeline.options.ignore_merges == ignore_merges
+
+    @pytest.mark.parametrize(
+        ("model", "changes", "name"),
+        [
+            ({"byte_fallback": True}, {}, "spm"),
+            ({"byte_fallback": True, "ignore_merges": True}, {}, "bpe"),
+            ({"end_of_word_suffix": "</w>"}, {}, "bpe"),
+            ({"continuing_subword_prefix": "##"}, {}, "bpe"),
+            ({"unk_token": "<s>"}, {}, "bpe"),
+            ({}, {"normalizer": {"type": "NFC"}}, "bpe"),
+            ({}, {"decoder": {"type": "Fuse"}}, "bpe"),
+            ({}, {"post_processor": template("3", "4", "A")}, "bpe"),
+            ({}, {"added_tokens": [ADDED[0] | {"lstrip": True}]}, "bpe"),
+        ],
+    )
+    def test_what_only_a_pipeline_can_say(
+        self, model: dict[str, Any], changes: dict[str, Any], name: str, folder: Folder
+    ) -> None:
+        folder.change(model, **changes)
+        spec = folder.read()
+        assert spec.model == name and spec.pipeline is not None
 
     @pytest.mark.parametrize(
         ("model", "changes", "words"),
         [
-            ({"byte_fallback": True}, {}, "byte_fallback True"),
-            ({"dropout": 0.1}, {}, "dropout 0.1"),
-            ({"end_of_word_suffix": "</w>"}, {}, "end_of_word_suffix '</w>'"),
-            ({"continuing_subword_prefix": "##"}, {}, "continuing_subword_prefix"),
-            ({"type": "Unigram"}, {}, "model 'Unigram'"),
-            ({"type": "WordLevel"}, {}, "model 'WordLevel'"),
-            ({}, {"normalizer": {"type": "Lowercase"}}, "'Lowercase'"),
+            ({"dropout": 0.1}, {}, "model: dropout: found 0.1"),
+            ({"type": "WordLevel"}, {}, "model: unknown type 'WordLevel'"),
+            ({"alpha": 1}, {}, "model: found 'alpha', which is not understood"),
+            ({"continuing_subword_prefix": "#" * 17}, {}, "continuing_subword_prefix: found 17 characters"),
+            ({}, {"abacus": 1}, "found 'abacus', which is not understood"),
+            ({}, {"added_tokens": [ADDED[0] | {"abacus": True}]}, r"added_tokens\[0\]: found 'abacus'"),
+            ({}, {"normalizer": {"type": "Abacus"}}, "normalizer: unknown type 'Abacus'; known are NFC"),
+            ({}, {"normalizer": {"type": "NFC", "form": 1}}, "normalizer: found 'form', which is not understood"),
+            ({}, {"normalizer": {"type": "Prepend", "prepend": "x" * 65}}, "is no Prepend that is understood"),
+            ({}, {"pre_tokenizer": sequence({"type": "UnicodeScripts"})}, r"pretokenizers\[0\]: unknown type"),
+            ({}, {"pre_tokenizer": sequence(*[BYTE_LEVEL] * 65)}, "found 65 steps"),
+            ({}, {"pre_tokenizer": split("a", "Doubled")}, "behavior: found 'Doubled', expected one of Removed"),
+            ({}, {"pre_tokenizer": split(r"\G")}, r"pattern: Regex: character 0: found \\G"),
+            ({}, {"pre_tokenizer": split("") | {"pattern": {"Glob": "*"}}}, "expected String or Regex"),
+            ({}, {"decoder": {"type": "CTC"}}, "decoder: unknown type 'CTC'"),
             ({}, {"post_processor": {"type": "Abacus"}}, "post-processor 'Abacus'"),
-            ({}, {"post_processor": template("3", "4", "A")}, "at most one token"),
-            ({}, {"post_processor": template("A", "A")}, "at most one token"),
-            ({}, {"post_processor": {"type": "Sequence", "processors": [template("3", "A")] * 2}}, "several"),
+            ({}, {"post_processor": template("A", "A")}, "the text 2 times, expected once"),
+            ({}, {"post_processor": template(*["3"] * 65, "A")}, "puts 65 tokens around a text"),
         ],
     )
-    def test_what_else_is_not_understood(
+    def test_what_is_not_understood_is_refused_by_name(
         self, model: dict[str, Any], changes: dict[str, Any], words: str, folder: Folder
     ) -> None:
         folder.change(model, **changes)
         with pytest.raises(TokenizerError, match=words):
             folder.read()
 
-    def test_normalization_to_nfc_is_left_out_and_it_is_said(
-        self, folder: Folder, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        folder.change(normalizer={"type": "NFC"})
-        with caplog.at_level(logging.WARNING):
-            assert folder.read().pre == "gpt-2"
-        assert "NFC is not applied" in caplog.text
+    def test_sequences_too_deep(self, folder: Folder) -> None:
+        for key, inner in (("pre_tokenizer", "pretokenizers"), ("post_processor", "processors")):
+            step: dict[str, Any] = {"type": "ByteLevel"}
+            for _ in range(9):
+                step = {"type": "Sequence", inner: [step]}
+            folder.change(**{key: step})
+            with pytest.raises(TokenizerError, match="more than 8 levels deep"):
+                folder.read()
+
+    def test_several_post_processors(self, folder: Folder) -> None:
+        folder.change(post_processor={"type": "Sequence", "processors": [template("3", "A"), template("4", "A", "5")]})
+        spec = folder.read()
+        assert spec.pipeline is not None
+        assert (spec.pipeline.before, spec.pipeline.after, spec.add_bos_token) == ((4, 3), (5,), False)
 
     @pytest.mark.parametrize(
         ("processor", "bos", "eos"),
@@ -247,12 +282,6 @@ class TestPieces:
         with pytest.raises(FormatError, match="expected two pieces"):
             folder.read()
 
-    def test_flags_that_are_not_followed_are_told(self, folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
-        folder.change(added_tokens=[ADDED[0], ADDED[1] | {"lstrip": True}, ADDED[2] | {"single_word": True}])
-        with caplog.at_level(logging.WARNING):
-            assert len(folder.read().tokens) == 6
-        assert "flags of 2 added tokens are not followed: '</s>' (lstrip), '<think>' (single_word)" in caplog.text
-
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 2**65) | st.floats(allow_nan=False) | st.text(max_size=6),
@@ -263,6 +292,7 @@ PATHS = [
     ("added_tokens",), ("added_tokens", 0), ("added_tokens", 0, "id"), ("added_tokens", 0, "content"),
     ("pre_tokenizer",), ("pre_tokenizer", "type"), ("pre_tokenizer", "pretokenizers"), ("post_processor",),
     ("post_processor", "single"), ("post_processor", "special_tokens"), ("post_processor", "special_tokens", "3"),
+    ("pre_tokenizer", "pattern"), ("decoder",), ("decoder", "type"), ("added_tokens", 0, "lstrip"),
     ("model",), ("model", "type"), ("model", "vocab"), ("model", "merges"), ("model", "vocab", "a"), ("normalizer",),
 ]  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from realizar.errors import FormatError, TokenizerError
 from realizar.huggingface.tokenizer import read_tokenizer
-from realizar.model import CONTROL, NORMAL, USER_DEFINED
+from realizar.model import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 
 LOADED = runpy.run_path(str(Path(__file__).with_name("huggingface_folder.py")))
 template = LOADED["template"]
@@ -69,15 +70,84 @@ class TestOlderFiles:
         with pytest.raises(FormatError, match=r"merges\.txt: cannot be opened"):
             older.read()
 
-    def test_sentencepiece_comes_before_what_was_made_from_it(self, folder: Folder) -> None:
-        (folder.path / "tokenizer.model").touch()
-        assert folder.read().model == "bpe"
-        folder.change({"byte_fallback": True})
-        with pytest.raises(TokenizerError, match=r"tokenizer\.model: SentencePiece models are not read yet"):
-            folder.read()
-
     def test_nothing_at_all(self, tmp_path: Path) -> None:
         assert read_tokenizer(tmp_path, {}, {}) is None
+
+
+def piece(text: str, score: float, kind: int) -> bytes:
+    """ModelProto.SentencePiece: piece = 1, score = 2, type = 3."""
+    body = b"\x0a" + bytes([len(text.encode())]) + text.encode() + b"\x15" + struct.pack("<f", score)
+    body += b"\x18" + bytes([kind])
+    return b"\x0a" + bytes([len(body)]) + body
+
+
+class TestTokenizerModel:
+    """tokenizer.model, where there is no tokenizer.json."""
+
+    PIECES = piece("<unk>", 0, UNKNOWN) + piece("<s>", 0, CONTROL) + piece("</s>", 0, CONTROL) + piece("▁a", -1, NORMAL)
+
+    @pytest.fixture
+    def saved(self, folder: Folder) -> Folder:
+        (folder.path / "tokenizer.json").unlink()
+        (folder.path / "tokenizer.model").write_bytes(self.PIECES)
+        folder.json("tokenizer_config.json", {"tokenizer_class": "LlamaTokenizerFast"})
+        return folder
+
+    def test_pieces_and_special_tokens(self, saved: Folder) -> None:
+        spec = saved.read({"vocab_size": 6})
+        assert (spec.model, list(spec.tokens)) == ("unigram", ["<unk>", "<s>", "</s>", "▁a", "[PAD4]", "[PAD5]"])
+        assert list(spec.token_types or ()) == [UNKNOWN, CONTROL, CONTROL, NORMAL, UNUSED, UNUSED]
+        assert list(spec.scores or ()) == [0, 0, 0, -1, 0, 0]
+        assert (spec.bos_token_id, spec.eos_token_ids, spec.unk_token_id, spec.pad_token_id) == (1, (2,), 0, None)
+        assert (spec.add_bos_token, spec.add_eos_token) == (True, False)
+        assert (spec.add_space_prefix, spec.prepend_scheme, spec.split_user_defined) == (True, "always", True)
+
+    @pytest.mark.parametrize(
+        ("values", "expected"),
+        [
+            ({"legacy": False}, (True, False, True, "first")),
+            ({"add_prefix_space": False}, (True, False, False, "always")),
+            ({"add_bos_token": False, "add_eos_token": True}, (False, True, True, "always")),
+            ({"tokenizer_class": "T5Tokenizer"}, (False, True, True, "always")),
+            ({"tokenizer_class": "AbacusTokenizer", "add_bos_token": True}, (True, False, True, "always")),
+        ],
+    )
+    def test_settings(self, values: dict[str, Any], expected: tuple[Any, ...], saved: Folder) -> None:
+        saved.json("tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer"} | values)
+        spec = saved.read()
+        assert (spec.add_bos_token, spec.add_eos_token, spec.add_space_prefix, spec.prepend_scheme) == expected
+
+    def test_added_tokens(self, saved: Folder) -> None:
+        decoder = {"3": {"content": "▁a"}, "4": {"content": "<end>", "special": True}}
+        saved.json(
+            "tokenizer_config.json", {"add_bos_token": True, "added_tokens_decoder": decoder, "pad_token": "<end>"}
+        )
+        saved.json("added_tokens.json", {"<end>": 4, "<tool>": 5})
+        spec = saved.read()
+        assert list(spec.tokens[3:]) == ["▁a", "<end>", "<tool>"]
+        assert list(spec.token_types or ())[3:] == [USER_DEFINED, CONTROL, USER_DEFINED]
+        assert spec.pad_token_id == 4
+
+    @pytest.mark.parametrize(
+        ("values", "error", "words"),
+        [
+            ({"tokenizer_class": "AbacusTokenizer"}, TokenizerError, "'AbacusTokenizer' and no add_bos_token"),
+            (
+                {"add_bos_token": True, "added_tokens_decoder": {"4": {"content": "<m>", "lstrip": True}}},
+                TokenizerError, "'<m>' takes white space with it",
+            ),
+            ({"add_bos_token": True, "legacy": 1}, FormatError, "legacy: found 1"),
+        ],
+    )  # fmt: skip
+    def test_refusals(self, values: dict[str, Any], error: type[Exception], words: str, saved: Folder) -> None:
+        saved.json("tokenizer_config.json", values)
+        with pytest.raises(error, match=words):
+            saved.read()
+
+    def test_a_piece_twice(self, saved: Folder) -> None:
+        (saved.path / "tokenizer.model").write_bytes(self.PIECES + piece("▁a", -2, NORMAL))
+        with pytest.raises(FormatError, match="found 5 pieces, 4 of them different"):
+            saved.read()
 
 
 class TestWordPiece:
@@ -124,18 +194,20 @@ class TestWordPiece:
         assert spec.max_input_chars_per_word == 100
 
     @pytest.mark.parametrize(
-        ("model", "changes", "words"),
+        ("model", "changes"),
         [
-            ({}, {"normalizer": None}, "expected BertNormalizer"),
-            ({}, {"pre_tokenizer": {"type": "Whitespace"}}, "'Whitespace'"),
-            ({}, {"normalizer": NORMALIZER | {"clean_text": False}}, "clean_text false"),
-            ({"continuing_subword_prefix": "@@"}, {}, "'@@'"),
+            ({}, {"normalizer": None}),
+            ({}, {"pre_tokenizer": {"type": "Whitespace"}}),
+            ({}, {"normalizer": NORMALIZER | {"clean_text": False}}),
+            ({"continuing_subword_prefix": "@@"}, {}),
         ],
     )
-    def test_refusals(self, model: dict[str, Any], changes: dict[str, Any], words: str, folder: Folder) -> None:
+    def test_what_is_not_berts_has_a_pipeline(
+        self, model: dict[str, Any], changes: dict[str, Any], folder: Folder
+    ) -> None:
         self.write(folder, model, **changes)
-        with pytest.raises(TokenizerError, match=words):
-            folder.read()
+        spec = folder.read()
+        assert spec.model == "wordpiece" and spec.pipeline is not None
 
     def test_vocab_txt(self, folder: Folder) -> None:
         (folder.path / "tokenizer.json").unlink()

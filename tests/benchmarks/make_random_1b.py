@@ -15,7 +15,7 @@ import numpy as np
 from random_blocks import random_rows
 
 from realizar.dtypes import dtype
-from realizar_bpe.alphabet import BYTE_TO_CHAR
+from realizar.pipeline.byte_alphabet import BYTE_TO_CHAR
 from realizar_gguf.writer import Tensor, write_gguf
 
 HEAD_DIM, QUERIES_PER_KEY, FFN_FACTOR, NUM_CONTROL = 64, 4, 4, 256

@@ -18,7 +18,10 @@ read_gguf = pytest.importorskip("realizar_gguf.reader").read_gguf
 BpeTokenizer = pytest.importorskip("realizar_bpe.tokenizer").BpeTokenizer
 
 SEPARATOR = "\n__ggml_vocab_test__\n"
-VOCABULARIES = ("gpt-2", "llama-bpe", "qwen2", "mpt", "starcoder", "refact", "command-r")
+VOCABULARIES = (
+    "gpt-2", "llama-bpe", "qwen2", "qwen35", "mpt", "falcon", "starcoder", "refact", "command-r", "deepseek-coder",
+    "deepseek-llm",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=VOCABULARIES)

@@ -47,6 +47,12 @@ class AddedTokens:
         if end < len(text):
             yield text[end:]
 
+    def find(self, text: str) -> Iterator[tuple[int, int, int]]:
+        """Where each added token starts and stops in `text`, and its id."""
+        if self._ids:
+            for found in self._pattern.finditer(text):
+                yield found.start(), found.end(), self._ids[found.group()]
+
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         return re.compile(_any_of(self._ids, _TRIE_DEPTH))

@@ -11,6 +11,7 @@ import attrs
 import cattrs
 
 from realizar.errors import ModelError
+from realizar.pipeline.pipeline import Pipeline
 from realizar.tensors import LazyTensor
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -176,6 +177,9 @@ class TokenizerSpec:
     remove_extra_whitespaces: runs of spaces become one, those at either end none.
     treat_whitespace_as_suffix: the space of add_space_prefix ends the text instead.
     precompiled_charsmap: SentencePiece's normalization rules, a double-array trie and its replacements.
+
+    pipeline: all of a tokenizer.json that the fields above cannot say; then it counts instead of them, and core runs
+    it around the plugin's `build_model`. tokens, token_types, merges and scores are the model's in either case.
     """
 
     model: str
@@ -203,6 +207,7 @@ class TokenizerSpec:
     precompiled_charsmap: bytes | None = attrs.field(default=None, repr=False)
     chat_template: str | None = None
     named_chat_templates: Mapping[str, str] = attrs.field(factory=dict)
+    pipeline: Pipeline | None = None
 
 
 @attrs.frozen

@@ -100,7 +100,11 @@ def build_tokenizer(spec: TokenizerSpec, plugins: Host | None = None) -> Tokeniz
             f"{spec.source}: no tokenizer plugin builds model {spec.model!r}; installed: {known}{hint}"
         )
     factory: TokenizerFactory = best.contribution
-    return _keep_contract(best, lambda: factory.build(spec))
+    if spec.pipeline is None:
+        return _keep_contract(best, lambda: factory.build(spec))
+    from realizar.pipeline.tokenizer import PipelineTokenizer  # `regex` is loaded only when a file needs it
+
+    return PipelineTokenizer(spec, _keep_contract(best, lambda: factory.build_model(spec)))
 
 
 def build_graph(config: ModelConfig, tensors: Mapping[str, LazyTensor], plugins: Host | None = None) -> Graph:

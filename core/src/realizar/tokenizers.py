@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+from realizar.errors import TokenizerError
 from realizar.model import TokenizerSpec
+from realizar.pipeline.word_model import WordModel
 
 
 class StreamDecoder(ABC):
@@ -61,3 +63,13 @@ class TokenizerFactory(ABC):
     @abstractmethod
     def build(self, spec: TokenizerSpec) -> Tokenizer:
         """The tokenizer; raises TokenizerError naming what it does not know (a pre-tokenizer, a missing table)."""
+
+    def build_model(self, spec: TokenizerSpec) -> WordModel:
+        """The model alone, for a `spec` with a pipeline; raises TokenizerError as `build` does.
+
+        A plugin that builds only whole tokenizers leaves this as it is.
+        """
+        raise TokenizerError(
+            f"{spec.source}: tokenizer {self.name!r} has no model {spec.model!r} that goes with the normalizers and "
+            f"pre-tokenizers of the file; use a GGUF file of the model"
+        )

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
-from typing import get_args, overload
+from typing import Any, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from realizar.engine.engine import Engine
 from realizar.engine.generation import Emit, Generation
 from realizar.engine.loader import load_model, open_named
 from realizar.engine.pooling import PoolingType
-from realizar.engine.prompt import Message, Prompt, PromptEncoder
+from realizar.engine.prompt import ChatOptions, Message, Prompt, PromptEncoder, Tools
 from realizar.engine.result import Completion, Piece
 from realizar.engine.runner import ModelRunner
 from realizar.engine.scheduler import Scheduler
@@ -119,17 +119,39 @@ class LLM:
             streams = [opened.enter_context(contextlib.closing(self.stream(prompt, params))) for prompt in prompts]  # type: ignore[arg-type]
             return [stream.completion() for stream in streams]
 
-    def chat(self, messages: Sequence[Message], params: SamplingParams | None = None) -> Completion:
-        """Answer a conversation, rendered with the model's own chat template."""
-        return self.stream(messages, params).completion()
+    def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        *,
+        tools: Tools = None,
+        chat_template: str | None = None,
+        **variables: Any,
+    ) -> Completion:
+        """Answer a conversation, rendered with the model's own chat template.
 
-    def stream(self, prompt: Prompt, params: SamplingParams | None = None) -> PieceStream:
+        tools: descriptions of functions that the template tells the model of; if the file has a template for tools
+        ("tool_use"), that is taken. chat_template: the name of another template of the file. variables: what else the
+        template reads (enable_thinking=False).
+        """
+        return self.stream(messages, params, tools=tools, chat_template=chat_template, **variables).completion()
+
+    def stream(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        tools: Tools = None,
+        chat_template: str | None = None,
+        **variables: Any,
+    ) -> PieceStream:
         """The pieces of an answer as they are computed; the last one has the completion.
 
-        The request is submitted at once; closing the stream cancels it.
+        The request is submitted at once; closing the stream cancels it. tools and so on: as for `chat`.
         """
         stream = PieceStream()
-        sequence = self._generation(prompt, params, stream.emit).sequence
+        chat = ChatOptions(tools, chat_template, variables)
+        sequence = self._generation(prompt, params, stream.emit, chat).sequence
         self._engine.submit(sequence)
         stream.cancel = lambda: self._engine.cancel(sequence)
         return stream
@@ -138,11 +160,27 @@ class LLM:
         """`generate` of one prompt, without blocking the event loop."""
         return await _alast(self.astream(prompt, params))
 
-    async def achat(self, messages: Sequence[Message], params: SamplingParams | None = None) -> Completion:
+    async def achat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        *,
+        tools: Tools = None,
+        chat_template: str | None = None,
+        **variables: Any,
+    ) -> Completion:
         """`chat`, without blocking the event loop."""
-        return await _alast(self.astream(messages, params))
+        return await _alast(self.astream(messages, params, tools=tools, chat_template=chat_template, **variables))
 
-    async def astream(self, prompt: Prompt, params: SamplingParams | None = None) -> AsyncIterator[Piece]:
+    async def astream(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        tools: Tools = None,
+        chat_template: str | None = None,
+        **variables: Any,
+    ) -> AsyncIterator[Piece]:
         """`stream`, without blocking the event loop; closing the iterator cancels the request."""
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece | BaseException] = asyncio.Queue()
@@ -150,7 +188,8 @@ class LLM:
         def emit(item: Piece | BaseException) -> None:
             loop.call_soon_threadsafe(pieces.put_nowait, item)
 
-        sequence = (await asyncio.to_thread(self._generation, prompt, params, emit)).sequence
+        chat = ChatOptions(tools, chat_template, variables)
+        sequence = (await asyncio.to_thread(self._generation, prompt, params, emit, chat)).sequence
         self._engine.submit(sequence)  # not in that thread: a task cancelled meanwhile must not leave a request behind
         try:
             while True:
@@ -205,11 +244,11 @@ class LLM:
         params = SamplingParams(temperature=0.0, max_tokens=2, ignore_eos=True)
         self.generate([0] * max(1, min(16, self.max_model_len - 2)), params)
 
-    def _generation(self, prompt: Prompt, params: SamplingParams | None, emit: Emit) -> Generation:
+    def _generation(self, prompt: Prompt, params: SamplingParams | None, emit: Emit, chat: ChatOptions) -> Generation:
         """A request, checked and encoded, that is not submitted yet."""
         self._prove_logits()
         params = params or SamplingParams()
-        ids = self._prompts.encode(prompt)
+        ids = self._prompts.encode(prompt, chat)
         if not ids:
             raise RequestError("the prompt is empty: there is no token to continue from")
         if len(ids) >= self.max_model_len:

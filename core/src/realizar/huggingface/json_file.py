@@ -50,16 +50,22 @@ def parse_values(text: str, source: str) -> Any:
 def read_text(path: Path, max_nbytes: int) -> str:
     """A text file in UTF-8 of at most `max_nbytes` bytes; raises FormatError."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # asked first: opening a pipe would wait for a writer
-            raise FormatError(f"{path}: found no regular file, expected a text file")
-        if status.st_size > max_nbytes:
-            raise FormatError(f"{path}: found {status.st_size} bytes, expected at most {max_nbytes}")
-        with open(path, "rb") as file:
-            return file.read(status.st_size).decode("utf-8")
+        return read_bytes(path, max_nbytes).decode("utf-8")
     except UnicodeDecodeError as error:
         found = f"byte 0x{error.object[error.start]:02x}"
         raise FormatError(f"{path}: offset {error.start}: found {found}, expected UTF-8") from None
+
+
+def read_bytes(path: Path, max_nbytes: int) -> bytes:
+    """A file of at most `max_nbytes` bytes; raises FormatError."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # asked first: opening a pipe would wait for a writer
+            raise FormatError(f"{path}: found no regular file, expected a file of bytes")
+        if status.st_size > max_nbytes:
+            raise FormatError(f"{path}: found {status.st_size} bytes, expected at most {max_nbytes}")
+        with open(path, "rb") as file:
+            return file.read(status.st_size)
     except OSError as error:
         raise FormatError(f"{path}: cannot be opened: {error}") from error
 

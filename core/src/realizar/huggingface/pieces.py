@@ -10,19 +10,13 @@ import attrs
 from realizar.errors import FormatError
 from realizar.huggingface.json_object import JsonObject, proven
 from realizar.model import CONTROL, NORMAL, UNUSED, USER_DEFINED
+from realizar.pipeline.added_tokens import AddedToken
+
+_FLAGS = ("special", "lstrip", "rstrip", "single_word", "normalized")
 
 MAX_TOKENS = 1 << 22
 MAX_FILLERS = 1 << 16
 """Ids without a token; vocabularies are padded to round sizes."""
-
-
-@attrs.frozen
-class AddedToken:
-    """A token that is found in a text before it is cut into words."""
-
-    token_id: int
-    content: str
-    special: bool
 
 
 @attrs.frozen
@@ -36,7 +30,19 @@ class Pieces:
 
 def read_added(entry: JsonObject, token_id: int) -> AddedToken:
     """An entry of added_tokens or added_tokens_decoder; raises FormatError."""
-    return AddedToken(token_id, entry.required("content", str), bool(entry.get("special", bool)))
+    flags = {key: bool(entry.get(key, bool)) for key in _FLAGS}
+    return AddedToken(token_id, entry.required("content", str), **flags)
+
+
+def read_merges(entries: Iterable[Any], source: str) -> list[str]:
+    """Each merge as "left right"; files have that, or a pair. Raises FormatError."""
+    merges = []
+    for entry in entries:
+        parts = entry.split(" ") if isinstance(entry, str) else entry
+        if not isinstance(parts, list) or len(parts) != 2 or not all(isinstance(p, str) and p for p in parts):
+            raise FormatError(f"{source}: found merge {str(entry)[:60]!r}, expected two pieces")
+        merges.append(" ".join(parts))
+    return merges
 
 
 def join_pieces(vocabulary: Mapping[str, Any], added: Iterable[AddedToken], size: int, source: str) -> Pieces:

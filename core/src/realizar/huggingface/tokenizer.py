@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from realizar.errors import TokenizerError
 from realizar.huggingface.chat_templates import read_chat_templates
 from realizar.huggingface.json_file import read_json
 from realizar.huggingface.json_object import JsonObject
 from realizar.huggingface.special_ids import SpecialIds
-from realizar.huggingface.vocabulary import Vocabulary, read_tokenizer_json, read_vocab_json, read_vocab_txt
+from realizar.huggingface.tokenizer_json import read_tokenizer_json
+from realizar.huggingface.tokenizer_model import read_tokenizer_model
+from realizar.huggingface.vocabulary import Vocabulary, read_vocab_json, read_vocab_txt
 from realizar.model import TokenizerSpec
 
 MAX_SETTINGS_NBYTES = 1 << 24
@@ -31,17 +32,24 @@ def read_tokenizer(folder: Path, config: dict[str, Any], generation_config: dict
     generation = JsonObject(generation_config, str(folder / "generation_config.json"))
     ids = SpecialIds(settings, (generation, model_config), vocabulary.pieces)
     before, after = _ends_of_text(vocabulary, settings)
-    bos, end = vocabulary.frame.before, vocabulary.frame.after
+    bos, end = (side[0] if len(side) == 1 else None for side in (vocabulary.frame.before, vocabulary.frame.after))
+    roles = vocabulary.roles
+
+    def one(role: str) -> int | None:
+        found = ids.one(role)
+        return roles.get(role) if found is None else found
+
+    pipeline = vocabulary.options.get("pipeline")
     chat_template, named_chat_templates = read_chat_templates(folder, settings)
     return TokenizerSpec(
         model=vocabulary.model,
         tokens=vocabulary.pieces.tokens,
         token_types=vocabulary.pieces.types,
         source=vocabulary.source,
-        bos_token_id=ids.one("bos") if bos is None else bos,
-        eos_token_ids=ids.ends(end),
-        unk_token_id=ids.one("unk"),
-        pad_token_id=ids.one("pad"),
+        bos_token_id=one("bos") if bos is None else bos,
+        eos_token_ids=ids.ends(roles.get("eos") if end is None else end),
+        unk_token_id=one("unk") if pipeline is None else pipeline.options.unk_token_id,
+        pad_token_id=one("pad"),
         add_bos_token=before,
         add_eos_token=after,
         chat_template=chat_template,
@@ -60,16 +68,11 @@ def _settings(folder: Path) -> JsonObject:
 
 
 def _vocabulary(folder: Path, settings: JsonObject, size: int) -> Vocabulary | None:
-    """The first of the files that is there; SentencePiece's own before a tokenizer.json that was made from it."""
-    sentencepiece = folder / "tokenizer.model"
+    """The first of the files that is there, the newest kind before others."""
     if (path := folder / "tokenizer.json").exists():
-        try:
-            return read_tokenizer_json(path, size)
-        except TokenizerError:
-            if not sentencepiece.exists():
-                raise
-    if sentencepiece.exists():
-        raise TokenizerError(f"{sentencepiece}: SentencePiece models are not read yet; use a GGUF file of the model")
+        return read_tokenizer_json(path, size)
+    if (path := folder / "tokenizer.model").exists():
+        return read_tokenizer_model(path, settings, size)
     if (path := folder / "vocab.json").exists():
         return read_vocab_json(path, settings, size)
     if (path := folder / "vocab.txt").exists():
@@ -81,5 +84,5 @@ def _ends_of_text(vocabulary: Vocabulary, settings: JsonObject) -> tuple[bool, b
     """Whether BOS and EOS are put around a text: by the post-processor, or where there is none by the settings."""
     frame = vocabulary.frame
     if vocabulary.source.endswith("tokenizer.json") or frame != type(frame)():
-        return frame.before is not None, frame.after is not None
+        return len(frame.before) == 1, len(frame.after) == 1
     return bool(settings.get("add_bos_token", bool)), bool(settings.get("add_eos_token", bool))

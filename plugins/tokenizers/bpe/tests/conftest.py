@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from realizar.model import CONTROL, NORMAL, UNUSED, USER_DEFINED, TokenizerSpec
-from realizar_bpe.alphabet import BYTE_TO_CHAR, spell
+from realizar.pipeline.byte_alphabet import BYTE_TO_CHAR, spell
 
 settings.register_profile("realizar", deadline=None)  # a busy machine is no failure
 settings.load_profile("realizar")

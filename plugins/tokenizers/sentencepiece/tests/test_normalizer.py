@@ -13,7 +13,7 @@ from hypothesis import given
 from realizar.model import TokenizerSpec
 from realizar_sentencepiece.normalizer import Normalizer, Replacements
 
-compiled = runpy.run_path(str(Path(__file__).with_name("charsmaps.py")))["compiled"]
+compiled = runpy.run_path(str(Path(__file__).parents[4] / "core/tests/charsmaps.py"))["compiled"]
 PLAIN = TokenizerSpec(model="unigram", source="x.gguf", tokens=["<tool>", "  ", " x"])
 RULES = {"\t": " ", "\x7f": "", "ﬁ": "fi", "e\u0301": "é", "\u00a8": " \u0308"}
 

@@ -193,6 +193,8 @@ def tokenizer_keys(spec: TokenizerSpec | None) -> dict[str, Any]:
     """The metadata of a tokenizer."""
     if spec is None:
         return {"chat_template": None, "special_tokens": None}
+    if spec.pipeline is not None:
+        raise FormatError(f"{spec.source}: APR has no place for the steps of its tokenizer.json")
     values = {field.name: getattr(spec, field.name) for field in attrs.fields(TokenizerSpec)}
     defaults = TokenizerSpec("", (), "")
     rest = {

@@ -24,6 +24,8 @@ def tokenizer_keys(spec: TokenizerSpec) -> dict[str, object]:
         raise FormatError(
             f"{spec.source}: {spec.model} vocabularies cannot be written as GGUF, only bpe, spm and unigram"
         )
+    if spec.pipeline is not None:
+        raise FormatError(f"{spec.source}: GGUF has no keys for the steps of its tokenizer.json")
     if len(spec.eos_token_ids) > len(_ENDS):
         log.warning("%s: GGUF keeps the first 3 of %d tokens that end a text", spec.source, len(spec.eos_token_ids))
     name = next(own for own, known in MODELS.items() if known == spec.model)

@@ -23,7 +23,7 @@ from realizar.errors import FormatError
 from realizar.huggingface.checkpoints import as_checkpoint, checkpoint_tensors
 from realizar.huggingface.config_json import config_json
 from realizar.huggingface.directory import HuggingFaceDirectory
-from realizar.huggingface.tokenizer_json import generation_settings, tokenizer_json, tokenizer_settings
+from realizar.huggingface.tokenizer_writer import generation_settings, tokenizer_json, tokenizer_settings
 from realizar.model import ModelFile, TokenizerSpec
 from realizar.progress import Progress
 from realizar.tensors import LazyTensor

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from realizar.model import TokenizerSpec
+from realizar.pipeline.word_model import WordModel
 from realizar.tokenizers import Tokenizer, TokenizerFactory
 
 BYTE_LEVEL_BPE_SCORE = 100
@@ -24,3 +25,9 @@ class BpeTokenizerFactory(TokenizerFactory):
         from realizar_bpe.tokenizer import BpeTokenizer  # `regex` is loaded only when a tokenizer is built
 
         return BpeTokenizer(spec)
+
+    def build_model(self, spec: TokenizerSpec) -> WordModel:
+        """The model of a tokenizer.json; raises TokenizerError naming a broken table."""
+        from realizar_bpe.model import BpeModel
+
+        return BpeModel(spec)

@@ -13,8 +13,9 @@ UNRANKED = 1 << 62
 """The rank of a pair that is no merge; beyond any real rank."""
 
 
-def merge(symbols: Sequence[str], ranks: Mapping[str, int]) -> list[str]:
-    """`symbols` after all merges. ranks: "left right" -> position in the merge table. O(n log n) for n symbols.
+def merge(symbols: Sequence[str], ranks: Mapping[str, int], skipped: int = 0) -> list[str]:
+    """`symbols` after all merges. ranks: "left right" -> position in the merge table. skipped: characters that the
+    right one of a pair loses. O(n log n) for n symbols.
 
     A heap of (rank, position), packed into one integer, over a doubly linked list in arrays. An entry of the heap is
     stale when the pair that now starts at its position has another rank.
@@ -32,7 +33,7 @@ def merge(symbols: Sequence[str], ranks: Mapping[str, int]) -> list[str]:
         if pair_ranks[i] != rank:
             continue
         absorbed = following[i]
-        joined = pieces[i] = pieces[i] + pieces[absorbed]
+        joined = pieces[i] = pieces[i] + pieces[absorbed][skipped:]
         pieces[absorbed] = ""
         pair_ranks[absorbed] = UNRANKED
         after = following[i] = following[absorbed]

@@ -1,74 +1,111 @@
 """Pre-tokenizers: how a text is cut into words before merging. No merge crosses a cut.
 
-Each is one pattern whose matches, in order, are the words; together they cover the whole text. Published
-pre-tokenizers that cut in several passes are written as one pattern here: a look-ahead that stopped at the end of a
-pass's piece names the characters that begin the next piece instead.
-
-Every repetition is possessive or backs off over one run of white space once, so matching is linear in the text.
-Sources: GPT-2's encoder; the tokenizer.json of Llama 3, Qwen2 and SmolLM2; the names are those of GGUF's
-`tokenizer.ggml.pre`, as llama.cpp understands them.
+Each is a row of patterns. The first isolates its matches in the text, the next in every piece that is left, and so on;
+`patterns.py` has them. The names are those of GGUF's `tokenizer.ggml.pre`, as llama.cpp understands them.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 
 import attrs
 import regex
 
 from realizar.errors import TokenizerError
+from realizar_bpe import patterns as p
 
 logger = logging.getLogger(__name__)
 
 
 @attrs.frozen
 class PreTokenizer:
-    """A pattern of words.
+    """Patterns that cut a text one after the other.
 
+    covers: the only pattern matches every part of every text.
     ignore_merges: a whole word that the vocabulary has is taken as it is, even if merging would not reach it.
     """
 
-    pattern: str
+    patterns: tuple[str, ...]
     ignore_merges: bool = False
+    covers: bool = False
 
-    def compile(self) -> regex.Pattern[str]:
-        """The compiled pattern; `findall(text)` gives the words."""
-        return regex.compile(self.pattern)
+    def compile(self) -> Callable[[str], Sequence[str]]:
+        """What gives the words of a text, which together are the text."""
+        if self.covers:
+            (pattern,) = self.patterns
+            return regex.compile(pattern).findall  # type: ignore[no-any-return]
+        compiled = [regex.compile(f"({pattern})", regex.V1) for pattern in self.patterns]
+        return lambda text: _isolated(text, compiled)
 
 
-GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s+(?!\S)|\s+"
+def _isolated(text: str, passes: Sequence[regex.Pattern[str]]) -> list[str]:
+    pieces = [text]
+    for pattern in passes:
+        parts = {piece: _split(pattern, piece) for piece in set(pieces)}  # most come many times
+        pieces = [part for piece in pieces for part in parts[piece]]
+    return pieces
 
-LLAMA3_PATTERN = (
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
-QWEN2_PATTERN = LLAMA3_PATTERN.replace(r"\p{N}{1,3}+", r"\p{N}")
+def _split(pattern: regex.Pattern[str], text: str) -> list[str]:
+    """Matches and what is between them; a pattern that searches backwards finds the last first."""
+    parts = [part for part in pattern.split(text) if part]
+    return parts[::-1] if pattern.flags & regex.REVERSE else parts
 
-# Pass 1 isolates each digit, pass 2 is GPT-2's.
-SMOLLM_PATTERN = r"\p{N}|'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?[^\s\p{L}\p{N}]++|\s+(?![^\s\p{N}])|\s+"
 
-# Pass 1 isolates runs of punctuation, pass 2 is GPT-2's, pass 3 isolates runs of numbers, pass 4 triples of digits 0-9.
-DEFAULT_PATTERN = (
-    r"[\p{P}$+<=>^~|]++|[0-9]{3}|(?:(?![0-9]{3})\p{N})++| ?\p{L}++"
-    r"| ?[^\s\p{L}\p{N}\p{P}$+<=>^~|]++|\s+(?![^\s\p{P}$+<=>^~|])|\s+"
-)
+def _one(pattern: str, *, ignore_merges: bool = False) -> PreTokenizer:
+    return PreTokenizer((pattern,), ignore_merges, covers=True)
+
 
 PRE_TOKENIZERS = {
-    "default": PreTokenizer(DEFAULT_PATTERN),
-    "gpt-2": PreTokenizer(GPT2_PATTERN),
-    "llama-bpe": PreTokenizer(LLAMA3_PATTERN, ignore_merges=True),
-    "qwen2": PreTokenizer(QWEN2_PATTERN),
-    "smollm": PreTokenizer(SMOLLM_PATTERN),
+    "default": _one(p.DEFAULT),
+    "gpt-2": _one(p.GPT2),
+    "llama-bpe": _one(p.LLAMA3, ignore_merges=True),
+    "qwen2": _one(p.QWEN2),
+    "smollm": _one(p.SMOLLM),
+    "afmoe": PreTokenizer((p.TRIPLES_OF_NUMBERS, p.ASIAN, p.DEEPSEEK3)),
+    "bailingmoe": _one(p.BAILING),
+    "bloom": PreTokenizer((p.BLOOM,)),
+    "chameleon": PreTokenizer((*p.CHAMELEON, p.GPT2)),
+    "dbrx": _one(p.LLAMA3),
+    "deepseek-coder": PreTokenizer(("[\r\n]", r"\s?\p{L}++", r"\s?\p{P}++", p.CJK_AND_HANGUL, r"\p{N}")),
+    "deepseek-llm": PreTokenizer(p.DEEPSEEK_LLM),
+    "deepseek-v3": PreTokenizer((r"\p{N}{1,3}", p.CJK_AND_KANA, p.DEEPSEEK3)),
+    "exaone-moe": _one(p.EXAONE_MOE),
+    "falcon": PreTokenizer((r"[\p{P}$+<=>^~|`]++", p.GPT2, "[0-9]{3}")),
+    "glm4": _one(p.LLAMA3, ignore_merges=True),
+    "gpt-4o": _one(p.GPT4O),
+    "granite-embed-multi-97m": _one(p.GRANITE_EMBED, ignore_merges=True),
+    "jais-2": _one(p.JAIS2),
+    "kimi-k2": PreTokenizer((p.KIMI_K2,)),
+    "laguna": PreTokenizer((r"[^\n]++|\n++", p.QWEN2)),
+    "minicpm5": PreTokenizer((r"\p{N}{1,3}", p.LLAMA3.replace("{1,3}+", "++")), ignore_merges=True),
+    "qwen35": _one(p.QWEN35),
+    "seed-coder": _one(p.SEED_CODER),
+    "spark2_5": PreTokenizer((r"\p{N}{1,3}", p.CJK_AND_KANA, p.SPARK, r"\p{N}")),
+    "superbpe": PreTokenizer((r"\p{N}++", p.TRIPLES_OF_DIGITS)),
+    "tekken": _one(p.TEKKEN, ignore_merges=True),
+    "tiny_aya": PreTokenizer((p.TRIPLES_OF_NUMBERS, p.GPT4O)),
+    "ufakzeka": _one(p.UFAKZEKA),
+    "viking": PreTokenizer((p.BLOOM, r"\p{N}")),
+    "youtu": PreTokenizer((p.YOUTU_SCRIPTS, p.GPT4O.replace("{1,3}+", "")), ignore_merges=True),
 }
 
 ALIASES = {
     "gpt-2": tuple(
-        "phi-2 mpt gigachat a.x-4.0 mellum modern-bert exaone4 jina-es jina-de jina-v2-es jina-v2-de".split()
+        "phi-2 mpt gigachat a.x-4.0 mellum modern-bert exaone4 jina-es jina-de jina-v2-es jina-v2-de olmo jais "
+        "trillion granite-docling jina-v1-en jina-v2-code roberta-bpe".split()
     ),
     "llama-bpe": tuple("llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano".split()),
-    "qwen2": tuple("deepseek-r1-qwen megrez kormo f2llmv2".split()),
-    "smollm": tuple("starcoder refact command-r".split()),
+    "qwen2": tuple("deepseek-r1-qwen megrez kormo f2llmv2 stablelm2 hunyuan solar-open grok-2".split()),
+    "smollm": tuple("starcoder refact command-r codeshell exaone minerva-7b mellum2".split()),
+    "bailingmoe": ("bailingmoe2", "llada-moe"),
+    "bloom": ("poro-chat", "gpt3-finnish"),
+    "dbrx": ("smaug-bpe", "chatglm-bpe"),
+    "deepseek-v3": ("hunyuan-dense", "joyai-llm", "hy_v4"),
+    "glm4": ("glm5",),
+    "gpt-4o": tuple("llama4 kanana2 talkie minimax-m2".split()),
+    "tiny_aya": ("cohere2moe",),
 }
 """Other names of the same rule in GGUF files."""
 

@@ -8,8 +8,8 @@ from functools import lru_cache
 from realizar.added_tokens import AddedTokens
 from realizar.errors import TokenizerError
 from realizar.model import TokenizerSpec
+from realizar.pipeline.byte_alphabet import CHAR_TO_BYTE, spell
 from realizar.tokenizers import StreamDecoder, Tokenizer
-from realizar_bpe.alphabet import CHAR_TO_BYTE, spell
 from realizar_bpe.merges import merge
 from realizar_bpe.pretokenizers import pre_tokenizer
 from realizar_bpe.stream import Utf8StreamDecoder
@@ -72,7 +72,7 @@ class BpeTokenizer(Tokenizer):
             if isinstance(part, int):
                 yield (part,)
                 continue
-            for word in self._words.findall(part):
+            for word in self._words(part):
                 yield self._cached_word_ids(word) if len(word) <= CACHED_WORD_LENGTH else self._word_ids(word)
 
     def _word_ids(self, word: str) -> Sequence[int]:

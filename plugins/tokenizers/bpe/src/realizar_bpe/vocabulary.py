@@ -10,7 +10,7 @@ import attrs
 
 from realizar.errors import TokenizerError
 from realizar.model import CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, TokenizerSpec
-from realizar_bpe.alphabet import CHAR_TO_BYTE, unspell
+from realizar.pipeline.byte_alphabet import CHAR_TO_BYTE, unspell
 
 SPECIAL_TYPES = frozenset([CONTROL, UNKNOWN, UNUSED])
 """Types that plain text never becomes and that `skip_special_tokens` leaves out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from realizar.model import TokenizerSpec
+from realizar.pipeline.word_model import WordModel
 from realizar.tokenizers import Tokenizer, TokenizerFactory
 
 SENTENCEPIECE_SCORE = 100
@@ -25,3 +26,9 @@ class SentencePieceTokenizerFactory(TokenizerFactory):
         from realizar_sentencepiece.tokenizer import SentencePieceTokenizer  # NumPy only when a tokenizer is built
 
         return SentencePieceTokenizer(spec)
+
+    def build_model(self, spec: TokenizerSpec) -> WordModel:
+        """The model of a tokenizer.json; raises TokenizerError naming a broken table."""
+        from realizar_sentencepiece.word_model import PipelineModel
+
+        return PipelineModel(spec)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from realizar.added_tokens import AddedTokens
 from realizar.model import TokenizerSpec
-from realizar_sentencepiece.charsmap import read_rules
+from realizar.pipeline.charsmap import read_rules
 from realizar_sentencepiece.words import SPACE
 
 _RUN_OF_SPACES = re.compile("  +")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis import given
 
-from realizar_bpe.alphabet import BYTE_TO_CHAR, CHAR_TO_BYTE, spell, unspell
+from realizar.pipeline.byte_alphabet import BYTE_TO_CHAR, CHAR_TO_BYTE, spell, unspell
 
 
 def test_published_characters() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from realizar.errors import TokenizerError
-from realizar_sentencepiece.charsmap import read_rules
+from realizar.pipeline.charsmap import read_rules
 
 CHARSMAPS = runpy.run_path(str(Path(__file__).with_name("charsmaps.py")))
 compiled, file_of = CHARSMAPS["compiled"], CHARSMAPS["file_of"]
