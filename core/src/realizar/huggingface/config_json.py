@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from realizar.huggingface.checkpoints import names_of
 from realizar.huggingface.config import read_hf_config
 from realizar.huggingface.families import FAMILIES, Family
 from realizar.model import ModelConfig
+
+log = logging.getLogger(__name__)
 
 _GPT2 = {
     "hidden_size": "n_embd", "num_attention_heads": "n_head", "num_hidden_layers": "n_layer",
@@ -62,8 +65,8 @@ def config_json(config: ModelConfig, tensors: Mapping[str, object], described: M
         try:
             _prove(described, config)
             return dict(described)
-        except (FormatError, ModelError):
-            pass  # the model was changed since, or its files are of another; the configuration itself counts
+        except FormatError as error:
+            log.warning("the config.json that the model came with no longer describes it and is made anew: %s", error)
     values = _values(config, tensors)
     _prove(values, config)
     return values

@@ -179,6 +179,14 @@ def test_from_one_directory_to_another(tmp_path):
     assert (tmp_path / "second/tokenizer_config.json").read_text() == '{"x": 1}'
 
 
+def test_a_config_that_was_outgrown_is_made_anew(tmp_path, caplog):
+    Safetensors().write(tmp_path / "first", with_known_words(tiny_model()))
+    file = read_model(tmp_path / "first")
+    found = written(tmp_path / "m", attrs.evolve(file, config=attrs.evolve(file.config, rope_theta=5e5)))
+    assert found.config.rope_theta == 5e5
+    assert "is made anew: config.json would hold rope_theta 500000.0 as 10000.0" in caplog.text
+
+
 def test_refusals(tmp_path):
     def refused(match: str, name: str = "m", **changes: Any) -> None:
         with pytest.raises(FormatError, match=match):
