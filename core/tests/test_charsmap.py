@@ -9,6 +9,7 @@ from hypothesis import given
 
 from realizar.errors import TokenizerError
 from realizar.pipeline.charsmap import read_rules
+from realizar.pipeline.normalizers import Precompiled
 
 CHARSMAPS = runpy.run_path(str(Path(__file__).with_name("charsmaps.py")))
 compiled, file_of = CHARSMAPS["compiled"], CHARSMAPS["file_of"]
@@ -76,3 +77,10 @@ def test_changed_bytes_give_rules_or_an_error(changes: list[tuple[int, int]]) ->
         read_rules(bytes(data), "x.gguf")
     except TokenizerError as error:
         assert "damaged" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("a\tb", "a b"), ("ﬁé", "fié"), ("e\u0301\u0302", "é"), ("abc", "abc"), ("", "")]
+)
+def test_precompiled_replaces_graphemes_by_their_first_characters(text: str, expected: str) -> None:
+    assert Precompiled(SAMPLE, "x.json")(text) == expected

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from realizar.errors import FormatError, TokenizerError
 from realizar.huggingface.pre_tokenizers import GPT2, LLAMA3, QWEN2
-from realizar.model import CONTROL, NORMAL, UNUSED, USER_DEFINED
+from realizar.model import BYTE, CONTROL, NORMAL, UNUSED, USER_DEFINED
 
 LOADED = runpy.run_path(str(Path(__file__).with_name("huggingface_folder.py")))
 ADDED, BYTE_LEVEL, template = LOADED["ADDED"], LOADED["BYTE_LEVEL"], LOADED["template"]
@@ -237,6 +237,37 @@ class TestSpecialIds:
         folder.json("tokenizer_config.json", settings_)
         with pytest.raises(FormatError, match=words):
             folder.read(config)
+
+
+class TestUnigram:
+    """tokenizer.json with pieces and scores."""
+
+    MODEL: dict[str, Any] = {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["a", -1], ["<0x41>", -2.5]]}
+
+    def read(self, folder: Folder, **changes: Any) -> Any:
+        folder.json("tokenizer.json", {"model": self.MODEL | changes, "added_tokens": [ADDED[0]]})
+        return folder.read()
+
+    def test_scores_and_types(self, folder: Folder) -> None:
+        spec = self.read(folder, byte_fallback=True)
+        assert (spec.model, list(spec.tokens)) == ("unigram", ["<unk>", "a", "<0x41>", "<s>"])
+        assert (list(spec.scores), spec.unk_token_id) == ([0, -1, -2.5, 0], 0)
+        assert list(spec.token_types) == [NORMAL, NORMAL, BYTE, CONTROL]
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"vocab": [["a"]]}, r"vocab\[0\]: found \['a'\], expected a piece and its score"),
+            ({"vocab": [["a", True]]}, "found score 'True'"),
+            ({"vocab": [["a", float("inf")]]}, "found score 'inf'"),
+            ({"vocab": [["a", 0], ["a", 1]]}, "'a' for the second time"),
+            ({"vocab": {"a": 0}}, "expected an array"),
+            ({"unk_id": 9}, "unk_id: found 9, expected one of 4 ids"),
+        ],
+    )
+    def test_refusals(self, changes: dict[str, Any], words: str, folder: Folder) -> None:
+        with pytest.raises(FormatError, match=words):
+            self.read(folder, **changes)
 
 
 class TestPieces:

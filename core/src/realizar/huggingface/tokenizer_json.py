@@ -144,7 +144,7 @@ def _unigram_vocab(model: JsonObject) -> tuple[dict[str, Any], list[float]]:
     for i, entry in enumerate(model.required("vocab", list)):
         where = f"{model.source}: vocab[{i}]"
         if not isinstance(entry, list) or len(entry) != 2:
-            raise FormatError(f"{where}: found {str(entry)[:60]!r}, expected a piece and its score")
+            raise FormatError(f"{where}: found {str(entry)[:60]}, expected a piece and its score")
         piece, score = proven(entry[0], str, where), entry[1]
         if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
             raise FormatError(f"{where}: found score {str(score)[:40]!r}, expected a number")

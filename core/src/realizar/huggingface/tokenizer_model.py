@@ -57,7 +57,7 @@ def _joined(file: TokenizerSpec, added: list[AddedToken], size: int) -> Pieces:
     ids = {piece: i for i, piece in enumerate(file.tokens)}
     if len(ids) != len(file.tokens):
         raise FormatError(
-            f"{file.source}: found {len(file.tokens)} pieces, of which {len(ids)} differ, expected all to"
+            f"{file.source}: found {len(file.tokens)} pieces, {len(ids)} of them different, expected no piece twice"
         )
     pieces = join_pieces(ids, added, size, file.source)
     own = [*(file.token_types or ())]

@@ -213,10 +213,10 @@ class TestDescription:
 
     def test_an_unknown_tokenizer_does_not_hide_the_tensors(self, tmp_path: Path) -> None:
         path = write(tmp_path, VALID["scalar"])
-        (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"type": "Unigram"}}))
+        (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"type": "WordLevel"}}))
         model = read_model(path)
         assert model.tokenizer is None
-        assert "'Unigram'" in model.no_tokenizer
+        assert "'WordLevel'" in model.no_tokenizer
 
     def test_malformed_neighbours_are_refused_and_nothing_stays_open(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
