@@ -45,6 +45,7 @@ REFUSED = [
 """These say what to type."""
 
 ASKING = [[*line, *NUMPY] for name in ("smollm2", URL, HUB) for line in (["run", name, "Hello"], ["chat", name])]
+ASKING += [["embed", "minilm", "Hello", *NUMPY]]
 ASKING += [["pull", "smollm2"], ["pull", URL], ["pull", HUB]]
 """These would download; `rm` of what is not there does not."""
 
