@@ -17,6 +17,7 @@ OURS = {
     **{("architecture", family.name): "realizar-core" for family in FAMILIES},
     ("backend", "numba"): "realizar-numba",
     ("format", "gguf"): "realizar-gguf",
+    ("format", "imatrix"): "realizar-gguf",
     ("format", "safetensors"): "realizar-safetensors",
     ("format", "apr"): "realizar-apr",
     ("tokenizer", "bpe"): "realizar-bpe",

@@ -27,8 +27,9 @@ def write(directory: Path, content: bytes) -> Path:
     return path
 
 
-def test_plugin_contributes_one_format_that_sniffs_and_opens(tmp_path: Path) -> None:
-    (contribution,) = plugin.realizar_formats()
+def test_plugin_contributes_a_format_that_sniffs_and_opens(tmp_path: Path) -> None:
+    contribution, imatrix = plugin.realizar_formats()
+    assert imatrix.name == "imatrix"
     assert isinstance(contribution, Format)
     assert plugin.REALIZAR_API == (1, 0)
     path = write(tmp_path, gguf())
