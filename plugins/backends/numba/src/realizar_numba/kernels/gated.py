@@ -15,7 +15,7 @@ from realizar_numba.activations import (
 )
 from realizar_numba.kernels.elementwise import ACTIVATION_FUNCTIONS
 from realizar_numba.kernels.linear import LinearInput, rows_kernel, weight_record
-from realizar_numba.kernels.turns import TURNS_NBYTES, first_share, next_share
+from realizar_numba.kernels.turns import TURNS_NBYTES, end_shares, first_share, next_share
 from realizar_numba.memory import Matrix
 from realizar_numba.program import Program
 from realizar_numba.records import fill, reader, record
@@ -83,6 +83,7 @@ def build_gated(kind: str) -> Callable[..., Any]:
                     call_address(a.up_kernel, (a.up, *which, up - shift, stride, 0))
                     combine(a, gate, up, stride, blocks, first, count, start, stop)
             mine = next_share(a.turns, pieces, num_threads)
+        end_shares(a.turns, pieces, num_threads)
 
     return gated
 

@@ -22,7 +22,7 @@ from realizar_numba.activations import (
     float_address,
     lane_address,
 )
-from realizar_numba.kernels.turns import TURNS_NBYTES, first_share, next_share
+from realizar_numba.kernels.turns import TURNS_NBYTES, end_shares, first_share, next_share
 from realizar_numba.memory import Matrix
 from realizar_numba.program import Program
 from realizar_numba.records import fill, reader, record
@@ -189,6 +189,7 @@ def build_linear() -> Callable[..., Any]:
         while mine < pieces:
             _multiply_units(a, tiles, num_rows, total * mine // pieces, total * (mine + 1) // pieces)
             mine = next_share(a.turns, pieces, num_threads)
+        end_shares(a.turns, pieces, num_threads)
 
     return linear
 

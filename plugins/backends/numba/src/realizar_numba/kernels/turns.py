@@ -43,10 +43,12 @@ def first_share(turns, thread, num_threads, num_rows):
 
 @compiled
 def next_share(turns, pieces, num_threads):
-    """The piece after that; `pieces`, which is none, when there are no more. The last one ends the turns."""
-    if pieces == num_threads:
-        return pieces
-    mine = take_turn(turns)
-    if mine >= pieces:
+    """The piece after that; `pieces`, which is none, where each thread had one."""
+    return pieces if pieces == num_threads else take_turn(turns)
+
+
+@compiled
+def end_shares(turns, pieces, num_threads):
+    """Leave, also if the others took all pieces before this thread came for its first."""
+    if pieces != num_threads:
         end_turns(turns, num_threads)
-    return mine
