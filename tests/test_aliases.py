@@ -22,6 +22,6 @@ def test_gemma3_comes_with_its_terms(gemma3: Path) -> None:
 def test_minilm_is_a_directory_that_opens(minilm: Path) -> None:
     file = open_model(minilm)
     assert file.format == "safetensors"
-    assert file.tensors["embeddings.word_embeddings.weight"].shape == (30522, 384)
+    assert file.tensors["model.embed_tokens.weight"].shape == (30522, 384)
     assert "license: apache-2.0" in (minilm / "README.md").read_text(encoding="utf-8")
     assert show("minilm", check_sha256=True).status == "ready"
