@@ -126,7 +126,7 @@ class TestRefusals:
         "line, said",
         [
             (("convert", "{q}", "{out}", "--to", "safetensors"), "found Q4_1, which safetensors cannot hold"),
-            (("convert", "{q}", "{out}"), "its extension says no format to write; name one with --to, known: apr, gguf"),
+            (("convert", "{q}", "{out}"), "no format to write; name one with --to, known: apr, gguf"),
             (("convert", "{q}", "{q}"), "is there already; give --force"),
             (("convert", "{q}", "{out}.gguf", "--dtype", "Q8_0"), "realizar quantize SRC DST Q8_0"),
             (("quantize", "{q}", "{out}.gguf", "Q9"), "unknown type 'Q9'"),

@@ -9,8 +9,10 @@ asked of that. Needs torch, transformers and safetensors.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -208,19 +210,19 @@ def test_logits_through_llama_cpp_s_converter(name, tmp_path):
 
 def converted(folder: Path) -> Path:
     """The checkpoint as a GGUF file without a vocabulary."""
-    tree = str(Path(LLAMA_CPP or "").parent)
-    sys.path[:0] = [path for path in (tree, f"{tree}/gguf-py") if path not in sys.path]
-    gguf, conversion = pytest.importorskip("gguf"), pytest.importorskip("conversion")
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"n_ctx": 64} if config["model_type"] == "gpt2" else {}
-    config |= {"architectures": ["MPTForCausalLM"]} if config["model_type"] == "mpt" else {}
-    (folder / "config.json").write_text(json.dumps(config))
-    vocabulary = {"model": {"vocab": {str(i): i for i in range(VOCAB_SIZE)}}, "added_tokens": []}
-    (folder / "tokenizer.json").write_text(json.dumps(vocabulary))
-    cls = conversion.get_model_class(config["architectures"][0])
-    quiet = type("Quiet", (cls,), {"set_vocab": lambda self: None, "model_arch": cls.model_arch})
-    with torch.inference_mode():
-        writer = quiet(folder, gguf.LlamaFileType.ALL_F32, folder / "model.gguf")
-        writer.hparams.setdefault("rotary_pct", writer.rope_parameters.get("partial_rotary_factor"))
-        writer.write()
-    return folder / "model.gguf"
+    process = converter()
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(f"{folder}\n")
+    process.stdin.flush()
+    for line in process.stdout:
+        if line == "written\n":
+            return folder / "model.gguf"
+    raise AssertionError(f"llama.cpp's converter ended with {process.wait()}; its standard error says why")
+
+
+@functools.cache
+def converter() -> subprocess.Popen[str]:
+    """A process that converts; it ends with the input that this one holds."""
+    script, tree = Path(__file__).with_name("llama_cpp_converter.py"), Path(LLAMA_CPP or "").parent
+    line = [sys.executable, str(script), str(tree), str(VOCAB_SIZE)]
+    return subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
