@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,11 @@ from numpy.typing import NDArray
 from realizar.engine.result import Completion, Piece, Timings, TokenLogprob
 from realizar.engine.sequence import Sequence as EngineSequence
 from realizar.sampling import SampledToken, SamplingParams, StopMatcher, TokenCounts, random_seed, sample
+from realizar.structured.byte_stream import ByteStream
 from realizar.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from realizar.structured.matcher import Matcher
 
 Emit = Callable[[Piece | BaseException], None]
 """Receives each piece, the last with the completion, or an error and then nothing more."""
@@ -34,7 +39,8 @@ class Generation:
         self._eos_token_ids = tokenizer.spec.eos_token_ids
         self._seed = random_seed() if params.seed is None else params.seed
         self._counts = TokenCounts(prompt_ids)
-        self._decoder = tokenizer.stream()
+        self._structure = _structure(params, tokenizer)
+        self._decoder = tokenizer.stream() if self._structure is None else ByteStream(tokenizer)
         self._stops = StopMatcher(params.stop)
         self._max_tokens = max_total_tokens - len(prompt_ids)
         self._token_ids: list[int] = []
@@ -48,12 +54,15 @@ class Generation:
         sampled = sample(
             logits[-1], self._params, self._counts,
             position=len(self._token_ids), seed=self._seed, eos_token_ids=self._eos_token_ids,
+            allowed=None if self._structure is None else self._structure.allowed(),
         )  # fmt: skip
         token_id = sampled.token_id
         if not self._token_ids:
             self._first_token_s = time.perf_counter()
         self._token_ids.append(token_id)
         self._counts.append(token_id)
+        if self._structure is not None:
+            self._structure.accept(token_id)
         logprobs = self._logprob(sampled)
         text, finish_reason = self._advance(token_id)
         self._text.append(text)
@@ -78,6 +87,8 @@ class Generation:
         text, matched = self._stops.push(self._decoder.push(token_id))
         if matched is not None:
             return text, "stop"
+        if self._structure is not None and self._structure.ended:
+            return self._rest(text), "stop"
         if len(self._token_ids) >= self._max_tokens:
             return self._rest(text), "length"
         return text, None
@@ -101,3 +112,12 @@ class Generation:
         return Completion(
             self._prompt_ids, tuple(self._token_ids), "".join(self._text), finish_reason, logprobs, timings
         )
+
+
+def _structure(params: SamplingParams, tokenizer: Tokenizer) -> Matcher | None:
+    """The matcher of a request that has a structure; only then is its library loaded."""
+    if params.structured is None:
+        return None
+    from realizar.structured.matcher import start
+
+    return start(params.structured, tokenizer)

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from realizar.errors import RequestError
+from realizar.structured.structure import Structure
 
 MAX_STOPS = 64
 MAX_STOP_CHARS = 1024
@@ -117,6 +118,11 @@ def _check_bias(_: object, attribute: attrs.Attribute[Any], value: object) -> No
             raise _refuse(attribute.name, bias, f"values within {MAX_BIAS:g}, or minus infinity to ban a token")
 
 
+def _check_structure(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, Structure):
+        raise _refuse(attribute.name, value, "a JsonSchema, Regex, Choice or Grammar of realizar.structured")
+
+
 @attrs.frozen(kw_only=True)
 class SamplingParams:
     """How the tokens of one request are chosen and when it ends; field names and defaults are OpenAI's and vLLM's.
@@ -130,6 +136,7 @@ class SamplingParams:
     max_tokens: None generates until the context is full. min_tokens: end tokens are banned before this many.
     ignore_eos: the model's end token does not end the output.
     logprobs: None for none, else how many alternatives are listed beside the chosen token's own.
+    structured: what the whole output must be (see `realizar.structured`).
     Raises RequestError naming the parameter, what was found and what was expected.
     """
 
@@ -159,7 +166,11 @@ class SamplingParams:
         default=None,
         validator=_integer(0, MAX_LOGPROBS, f"an integer from 0 to {MAX_LOGPROBS}, or none", optional=True),
     )
+    structured: Structure | None = attrs.field(default=None, validator=_check_structure)
 
     def __attrs_post_init__(self) -> None:
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise _refuse("min_tokens", self.min_tokens, f"at most max_tokens, which is {self.max_tokens}")
+        if self.structured is not None and (self.min_tokens or self.ignore_eos):
+            name = "min_tokens" if self.min_tokens else "ignore_eos"
+            raise _refuse(name, getattr(self, name), "none beside structured: the structure says where the output ends")

@@ -40,17 +40,22 @@ def sample(
     position: int,
     seed: int,
     eos_token_ids: Sequence[int] = (),
+    allowed: NDArray[np.bool_] | None = None,
 ) -> SampledToken:
     """Choose the output token at `position` (0 is the first generated) from `logits`, float32 [V], left unchanged.
 
-    Order: logit_bias, penalties, ban of end tokens below min_tokens, then greedy or temperature, top_k, top_p, min_p,
-    draw. Each filter sees the distribution that the one before left, renormalized. The draw inverts the cumulative
-    distribution in rank order (higher logit first, equal ones by lower id) at `uniform(seed, position)`, so nothing
-    but this row, these parameters and the seed decides. Greedy takes the lowest id of equals.
+    allowed: whether each token may come at all; ids beyond its end may not.
+    Order: logit_bias, penalties, ban of end tokens below min_tokens and of what is not allowed, then greedy or
+    temperature, top_k, top_p, min_p, draw. Each filter sees the distribution that the one before left, renormalized.
+    The draw inverts the cumulative distribution in rank order (higher logit first, equal ones by lower id) at
+    `uniform(seed, position)`, so nothing but this row, these parameters and the seed decides. Greedy takes the lowest
+    id of equals.
     Raises ModelError if the logits are NaN, infinite or all minus infinity, RequestError if the request's own bias
     and bans leave no token.
     """
     adjusted = _adjust(logits, params, counts, position, eos_token_ids)
+    if allowed is not None:
+        adjusted = _masked(adjusted, allowed)
     best = int(adjusted.argmax())
     if not math.isfinite(adjusted[best]):
         raise _not_finite(logits, adjusted)
@@ -80,6 +85,14 @@ def _adjust(
         penalize(logits, counts, params)
     logits[[token_id for token_id in banned if token_id < logits.shape[0]]] = -np.inf
     return logits
+
+
+def _masked(logits: NDArray[np.float32], allowed: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """A copy in which what is not allowed is minus infinity; `allowed` may be longer or shorter than a row."""
+    masked = np.full_like(logits, -np.inf)
+    size = min(len(logits), len(allowed))
+    np.copyto(masked[:size], logits[:size], where=allowed[:size])
+    return masked
 
 
 def _draw(logits: NDArray[np.float32], best: int, params: SamplingParams, u: float) -> int:
@@ -154,6 +167,6 @@ def _not_finite(logits: NDArray[np.float32], adjusted: NDArray[np.float32]) -> E
         return ModelError(f"logits: all {logits.size} are minus infinity, expected at least one number")
     worst = adjusted.max()
     return RequestError(
-        f"logit_bias, penalties and banned end tokens leave {worst} as the highest logit, expected a number; "
-        f"weaken them or lower min_tokens"
+        f"logit_bias, penalties, banned end tokens and the structure of the output leave {worst} as the highest logit, "
+        f"expected a number; weaken them or lower min_tokens"
     )
