@@ -13,7 +13,7 @@ from realizar.sampling import SamplingParams
 DEFAULTS = {
     "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0,
     "frequency_penalty": 0.0, "logit_bias": {}, "seed": None, "stop": (), "stop_token_ids": (), "max_tokens": 128,
-    "min_tokens": 0, "ignore_eos": False, "logprobs": None, "structured": None,
+    "min_tokens": 0, "ignore_eos": False, "logprobs": None, "skip_special_tokens": True, "structured": None,
 }  # fmt: skip
 
 ACCEPTED = [

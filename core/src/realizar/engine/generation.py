@@ -40,7 +40,8 @@ class Generation:
         self._seed = random_seed() if params.seed is None else params.seed
         self._counts = TokenCounts(prompt_ids)
         self._structure = _structure(params, tokenizer)
-        self._decoder = tokenizer.stream() if self._structure is None else ByteStream(tokenizer)
+        skip = params.skip_special_tokens
+        self._decoder = tokenizer.stream(skip_special_tokens=skip) if self._structure is None else ByteStream(tokenizer)
         self._stops = StopMatcher(params.stop)
         self._max_tokens = max_total_tokens - len(prompt_ids)
         self._token_ids: list[int] = []

@@ -136,6 +136,7 @@ class SamplingParams:
     max_tokens: None generates until the context is full. min_tokens: end tokens are banned before this many.
     ignore_eos: the model's end token does not end the output.
     logprobs: None for none, else how many alternatives are listed beside the chosen token's own.
+    skip_special_tokens: leave control tokens out of the text; some formats of tool calls are marked by them.
     structured: what the whole output must be (see `realizar.structured`).
     Raises RequestError naming the parameter, what was found and what was expected.
     """
@@ -166,6 +167,7 @@ class SamplingParams:
         default=None,
         validator=_integer(0, MAX_LOGPROBS, f"an integer from 0 to {MAX_LOGPROBS}, or none", optional=True),
     )
+    skip_special_tokens: bool = attrs.field(default=True, validator=_flag)
     structured: Structure | None = attrs.field(default=None, validator=_check_structure)
 
     def __attrs_post_init__(self) -> None:

@@ -146,6 +146,7 @@ def _ll_tokenizer(tokenizer: Tokenizer) -> LLTokenizer:
 class _Tokens:
     """The bytes of all tokens, under the names that llguidance reads.
 
+    Byte 0xFF, which no UTF-8 text has, marks control tokens there: tokens with it are never allowed.
     A vocabulary without an end token gets one behind its last, which no row of logits has.
     """
 
@@ -155,7 +156,8 @@ class _Tokens:
     def __init__(self, tokenizer: Tokenizer) -> None:
         spec = tokenizer.spec
         size = len(spec.tokens)
-        self.tokens = [*map(tokenizer.token_bytes, range(size)), b""]
+        spelled = map(tokenizer.token_bytes, range(size))
+        self.tokens = [*(b"" if b"\xff" in data else data for data in spelled), b""]
         self.eos_token_ids = list(spec.eos_token_ids) or [size]
         self.eos_token_id = self.eos_token_ids[0]
         types = spec.token_types or ()

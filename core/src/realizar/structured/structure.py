@@ -23,7 +23,7 @@ MAX_SCHEMA_CHARS = 1 << 18
 WHITESPACE = r" |\n {0,32}"
 """What may stand between the tokens of a JSON text: bounded, so that no output is endless for want of a brace."""
 
-_OPTIONS = '%llguidance {"no_forcing": true}\n'
+OPTIONS = '%llguidance {"no_forcing": true}\n'
 """Masks come from the bytes of tokens alone; the tokenizer's own way to cut a text is left to the model."""
 
 _RESERVED = ("%json", "%llguidance", "%regex")
@@ -87,7 +87,7 @@ class JsonSchema(Structure):
 
     def lark(self) -> str:
         """See Structure."""
-        return f"{_OPTIONS}start: {self.rule()}"
+        return f"{OPTIONS}start: {self.rule()}"
 
     def rule(self) -> str:
         """The schema as an expression inside a Lark grammar."""
@@ -109,7 +109,7 @@ class Regex(Structure):
 
     def lark(self) -> str:
         """See Structure."""
-        return f"{_OPTIONS}start: {_regex_literal(self.pattern)}"
+        return f"{OPTIONS}start: {_regex_literal(self.pattern)}"
 
 
 def _regex_literal(pattern: str) -> str:
@@ -143,7 +143,7 @@ class Choice(Structure):
 
     def lark(self) -> str:
         """See Structure."""
-        return f"{_OPTIONS}start: {' | '.join(literal(choice) for choice in self.choices)}"
+        return f"{OPTIONS}start: {' | '.join(literal(choice) for choice in self.choices)}"
 
 
 def literal(text: str) -> str:
@@ -177,10 +177,10 @@ class Grammar(Structure):
     def lark(self) -> str:
         """See Structure."""
         if not self.is_gbnf:
-            return _OPTIONS + self.text
+            return OPTIONS + self.text
         from llguidance.gbnf_to_lark import any_to_lark
 
         try:
-            return _OPTIONS + any_to_lark(self.text)
+            return OPTIONS + any_to_lark(self.text)
         except Exception as error:  # a parser of somebody else's, on hostile text
             raise RequestError(f"grammar: not valid GBNF: {str(error)[:500]}") from error
