@@ -53,7 +53,7 @@ class TestPlugins:
     def test_json(self, succeed, line):
         listed = json.loads(succeed(*line))
         assert list(listed) == ["api", "plugins"]
-        assert listed["api"] == "1.0"
+        assert listed["api"] == "1.1"
         assert all(list(row) == PLUGIN_KEYS for row in listed["plugins"])
         rows = {(row["kind"], row["name"]): row for row in listed["plugins"]}
         assert rows["backend", "numpy"] == {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from realizar.engine.result import Completion, Piece, Timings, TokenLogprob
 from realizar.engine.sequence import Sequence as EngineSequence
-from realizar.sampling import SampledToken, SamplingParams, StopMatcher, TokenCounts, random_seed, sample
+from realizar.sampling import SampledToken, SamplerState, SamplingParams, StopMatcher, TokenCounts, random_seed, sample
 from realizar.structured.byte_stream import ByteStream
 from realizar.tokenizers import Tokenizer
 
@@ -39,6 +39,7 @@ class Generation:
         self._eos_token_ids = tokenizer.spec.eos_token_ids
         self._seed = random_seed() if params.seed is None else params.seed
         self._counts = TokenCounts(prompt_ids)
+        self._state = SamplerState.start(params, prompt_ids, tokenizer)
         self._structure = _structure(params, tokenizer)
         skip = params.skip_special_tokens
         self._decoder = tokenizer.stream(skip_special_tokens=skip) if self._structure is None else ByteStream(tokenizer)
@@ -55,22 +56,24 @@ class Generation:
         sampled = sample(
             logits[-1], self._params, self._counts,
             position=len(self._token_ids), seed=self._seed, eos_token_ids=self._eos_token_ids,
-            allowed=None if self._structure is None else self._structure.allowed(),
+            allowed=None if self._structure is None else self._structure.allowed(), state=self._state,
         )  # fmt: skip
         token_id = sampled.token_id
         if not self._token_ids:
             self._first_token_s = time.perf_counter()
         self._token_ids.append(token_id)
         self._counts.append(token_id)
+        self._state.append(token_id)
         if self._structure is not None:
             self._structure.accept(token_id)
         logprobs = self._logprob(sampled)
         text, finish_reason = self._advance(token_id)
         self._text.append(text)
         if finish_reason is None:
-            self._emit(Piece(text, (token_id,), logprobs))
+            self._emit(Piece(text, (token_id,), logprobs, explanation=sampled.explanation))
             return token_id
-        self._emit(Piece(text, (token_id,), logprobs, self._completion(finish_reason)))
+        done = self._completion(finish_reason)
+        self._emit(Piece(text, (token_id,), logprobs, done, explanation=sampled.explanation))
         return None
 
     def _logprob(self, sampled: SampledToken) -> tuple[TokenLogprob, ...] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from realizar.sampling import SamplerStep
+
 
 @attrs.frozen
 class TokenLogprob:
@@ -43,9 +45,13 @@ class Completion:
 
 @attrs.frozen
 class Piece:
-    """One step of a stream: text that became certain, the token that brought it; the last one has the completion."""
+    """One step of a stream: text that became certain, the token that brought it; the last one has the completion.
+
+    explanation: what each sampler did to the candidates, if `explain` asked for it.
+    """
 
     text: str
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
     completion: Completion | None = None
+    explanation: tuple[SamplerStep, ...] = ()

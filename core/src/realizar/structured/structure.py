@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from realizar.errors import RequestError
-from realizar.structured.json_schema import prove_schema
+from realizar.structured.json_schema import prove_schema, walk
 
 MAX_REGEX_CHARS = 4096
 MAX_CHOICES = 4096
@@ -25,6 +25,9 @@ WHITESPACE = r" |\n {0,32}"
 
 OPTIONS = '%llguidance {"no_forcing": true}\n'
 """Masks come from the bytes of tokens alone; the tokenizer's own way to cut a text is left to the model."""
+
+_YEAR = "^(000[1-9]|00[1-9]|0[1-9]|[1-9])"
+"""A date does not begin with the year 0000: RFC 3339 has it, calendars of programming languages do not."""
 
 _RESERVED = ("%json", "%llguidance", "%regex")
 """Directives by which a grammar would reach around the proofs of this module."""
@@ -94,6 +97,9 @@ class JsonSchema(Structure):
         schema = json.loads(self.schema)
         if isinstance(schema, bool):
             schema = {} if schema else {"enum": []}
+        for _, node in walk(schema):
+            if isinstance(node, dict) and node.get("format") in ("date", "date-time"):
+                node["allOf"] = [*node.get("allOf", ()), {"pattern": _YEAR}]
         return f"%json {json.dumps({'x-guidance': {'whitespace_pattern': WHITESPACE}} | schema)}"
 
 
