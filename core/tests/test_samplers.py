@@ -209,6 +209,19 @@ def test_the_long_way_chooses_what_the_short_way_does(logits, seed, options):
     assert sum(agree) >= 2
 
 
+@given(st.integers(0, 2**32), st.sets(st.integers(0, 299), min_size=1, max_size=60),
+       st.fixed_dictionaries({}, optional=FAST_OPTIONS))  # fmt: skip
+def test_a_mask_is_as_if_the_others_had_no_weight(seed, allowed, options):
+    logits = np.random.default_rng(seed).standard_normal(300).astype(np.float32)
+    mask = np.isin(np.arange(304), list(allowed))
+    masked = np.where(mask[:300], logits, -np.inf).astype(np.float32)
+    params = SamplingParams(**options)
+    for position in range(3):
+        found = sample(logits, params, TokenCounts(), position=position, seed=seed, allowed=mask)
+        assert found == choose(masked, position=position, seed=seed, **options)
+        assert found.token_id in allowed
+
+
 def test_the_draw_inverts_the_cumulative_distribution():
     logits = np.array([0.3, 1.1, -0.2, 0.9])
     drawn = [choose(logits, position=p, seed=5, typical_p=0.999999).token_id for p in range(300)]

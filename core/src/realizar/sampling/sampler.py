@@ -73,7 +73,8 @@ def sample(
     if needs_chain(params):
         token_id = choose(adjusted, Draw(params, state, position, seed), explanation)
     else:
-        token_id = best if params.temperature == 0 else _draw(adjusted, best, params, uniform(seed, position))
+        draw = _draw if allowed is None else _draw_allowed
+        token_id = best if params.temperature == 0 else draw(adjusted, best, params, uniform(seed, position))
     steps = () if explanation is None else tuple(explanation.steps)
     if params.logprobs is None:
         return SampledToken(token_id, explanation=steps)
@@ -136,6 +137,14 @@ def _masked(allowed: NDArray[np.bool_], logits: NDArray[np.float32]) -> NDArray[
     size = min(len(logits), len(allowed))
     np.copyto(masked[:size], logits[:size], where=allowed[:size])
     return masked
+
+
+def _draw_allowed(logits: NDArray[np.float32], best: int, params: SamplingParams, u: float) -> int:
+    """`_draw`, among few tokens where few are not banned: rank order and shares are the same."""
+    ids = np.flatnonzero(logits > -np.inf)
+    if len(ids) >= _FEW * len(logits):
+        return _draw(logits, best, params, u)
+    return int(ids[_draw(logits[ids], int(np.searchsorted(ids, best)), params, u)])
 
 
 def _draw(logits: NDArray[np.float32], best: int, params: SamplingParams, u: float) -> int:
