@@ -12,9 +12,18 @@ from hypothesis import strategies as st
 
 from realizar.errors import PluginError, RequestError
 from realizar.plugins import host
-from realizar.sampling import SamplerState, SamplingParams, TokenCounts, filters, sample, uniform
+from realizar.sampling import (
+    LogitsProcessorFactory,
+    SamplerState,
+    SamplingParams,
+    TokenCounts,
+    filters,
+    sample,
+    uniform,
+)
 from realizar.sampling.candidates import Candidates
 from realizar.sampling.dry import History, penalties
+from realizar.testing import LogitsProcessorConformance
 
 LOGITS = st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=40).map(lambda row: np.array(row, np.float32))
 SHARES = st.floats(0.01, 0.99)
@@ -271,6 +280,14 @@ def test_xtc_draws_apart_from_the_token():
     assert 150 < sum(acted) < 250
 
 
+def test_the_chain_takes_the_temperature_from_the_entropy():
+    """Two equal tokens: the entropy is all it can be, so the temperature is the highest."""
+    (step,) = choose([1.0, 1.0], temperature=0.7, dynatemp_range=0.5, explain=True).explanation
+    assert (step.name, step.after) == ("temperature", 2)
+    sure = choose([30.0, 0.0], temperature=0.5, dynatemp_range=0.5, explain=True).explanation[0]
+    assert sure.top[0] == (0, pytest.approx(1.0))
+
+
 def test_mirostat_approaches_its_target():
     rng = np.random.default_rng(0)
     logits = (rng.standard_normal(5000) * 2).astype(np.float32)
@@ -392,3 +409,62 @@ def test_a_processor_that_there_is_not_is_an_error_before_anything_is_generated(
 def test_a_stream_explains_each_token(llm):
     pieces = list(llm.stream("x", SamplingParams(explain=True, top_k=5, max_tokens=3, seed=1)))
     assert [[step.name for step in piece.explanation] for piece in pieces] == [["top_k"]] * 3
+
+
+# ---- the kit
+
+
+def kit(start):
+    """The conformance kit, set up for a factory that starts with this function."""
+
+    class Factory(LogitsProcessorFactory):
+        name = "made"
+
+        def start(self, prompt_ids, tokenizer):
+            return start()
+
+    class Kit(LogitsProcessorConformance):
+        def make_factory(self):
+            return Factory()
+
+    return Kit()
+
+
+def counting():
+    """A processor that remembers its own sequence."""
+    calls = []
+
+    def process(prompt, output, logits):
+        calls.append(output)
+        return logits / len(calls)
+
+    return process
+
+
+def shared():
+    """Wrong: every sequence adds to one memory."""
+    SHARED.append(1)
+    return lambda prompt, output, logits: logits * len(SHARED)
+
+
+SHARED: list[int] = []
+TESTS = sorted(name for name in dir(LogitsProcessorConformance) if name.startswith("test_"))
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_the_kit_passes_a_processor_that_keeps_its_contract(plugins, name):
+    getattr(kit(counting), name)()
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("test_a_row_stays_a_row_of_numbers", lambda: lambda prompt, output, logits: np.full_like(logits, -np.inf)),
+        ("test_what_is_banned_stays_banned", lambda: lambda prompt, output, logits: np.zeros_like(logits)),
+        ("test_the_same_sequence_gives_the_same_logits", shared),
+        ("test_sequences_do_not_know_of_each_other", shared),
+    ],
+)
+def test_the_kit_fails_a_processor_that_breaks_it(plugins, name, start):
+    with pytest.raises(AssertionError):
+        getattr(kit(start), name)()

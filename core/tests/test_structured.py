@@ -306,10 +306,26 @@ def test_a_refused_structure_is_refused_before_anything_is_generated(llm):
 
 def test_running_out_of_fuel_ends_that_request(tokenizer):
     matcher = matching.start(Regex(r"\p{L}{1,1000}" * 20), tokenizer)
-    with pytest.raises(RequestError, match="after [0-9]+ tokens nothing can follow"):
+    with pytest.raises(RequestError, match="after [0-9]+ tokens no token can follow"):
         for _ in range(300):
             matcher.allowed()
             matcher.accept(FIRST_BYTE + 97)
+
+
+def test_a_vocabulary_that_cannot_spell_what_must_come():
+    """As WordPiece, which has no token for a space."""
+
+    class Spaceless(_Bytes):
+        def token_bytes(self, token_id: int) -> bytes:
+            return super().token_bytes(token_id).strip(b" ")
+
+    tokenizer = Spaceless()
+    with pytest.raises(RequestError, match="no text satisfies it"):
+        matching.start(Regex(" a"), tokenizer)
+    matcher = matching.start(Regex("a|b c"), tokenizer)
+    matcher.accept(FIRST_BYTE + ord("b"))
+    with pytest.raises(RequestError, match="cannot spell"):
+        matcher.allowed()
 
 
 def test_the_text_is_the_bytes_of_the_tokens(tokenizer):

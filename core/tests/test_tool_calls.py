@@ -23,6 +23,8 @@ from realizar.tool_calls import (
     call_structure,
     tool_format,
 )
+from realizar.tool_calls.format import MAX_CALLS
+from realizar.tool_calls.reasoning import ThinkMarks
 from realizar.tool_calls.recognition import FORMATS
 
 BY_NAME = {form.name: form for form in FORMATS}
@@ -305,6 +307,25 @@ def test_marks_that_are_control_tokens_are_written_as_such(byte_tokenizer):
     form = Marked("marked", "<|im_start|>", "<tool_call|>", "'")
     matcher = matching.start(call_structure(form, TOOLS[1:], byte_tokenizer), byte_tokenizer)
     assert list(np.flatnonzero(matcher.allowed())) == [1]
+
+
+def test_reasoning_may_end_with_a_control_token(byte_tokenizer):
+    matching = pytest.importorskip("realizar.structured.matcher")
+    splitter = ReasoningSplitter(ThinkMarks("<|endoftext|>", "<|im_start|>", inside=True))
+    structure = call_structure(BY_NAME["json"], TOOLS[1:], byte_tokenizer, thinks=splitter)
+    matcher = matching.start(structure, byte_tokenizer)
+    for token_id in [3 + ord("h"), 3 + ord("m"), 1, *(3 + b for b in b'{"name": "now"')]:
+        assert matcher.allowed()[token_id]
+        matcher.accept(token_id)
+
+
+def test_a_model_that_repeats_itself_comes_to_an_end(byte_tokenizer):
+    matching = pytest.importorskip("realizar.structured.matcher")
+    matcher = matching.start(call_structure(BY_NAME["json"], TOOLS[1:], byte_tokenizer), byte_tokenizer)
+    for byte in ("\n".join(['{"name": "now", "arguments": {}}'] * MAX_CALLS)).encode():
+        assert not matcher.ended
+        matcher.accept(3 + byte)
+    assert matcher.ended
 
 
 @pytest.mark.parametrize(

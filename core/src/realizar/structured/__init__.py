@@ -15,10 +15,12 @@ Making one proves what can be proved without a model: RequestError names what is
 when the request is submitted, before anything is generated, on the caller's thread: call it off an event loop, it may
 take a tenth of a second. `realizar.structured.matcher.prove(structure, tokenizer)` does the same alone.
 
-The text is exactly the bytes of the tokens, nothing stripped. finish_reason is "stop" once nothing can follow, or where
-the model ends what may end; "length" or a stop string leave the text unfinished. Bias, penalties and
-processors see the logits before the mask. min_tokens and ignore_eos are refused beside it.
-Needs `pip install 'realizar[structured]'` (llguidance), which is loaded by the first request that asks for it.
+The text is exactly the bytes of the tokens, nothing stripped and, with WordPiece, nothing put between. finish_reason is
+"stop" once nothing can follow, or where the model ends what may end; "length" or a stop string leave the text
+unfinished. Bias, penalties and processors see the logits before the mask. min_tokens and ignore_eos are refused
+beside it.
+Needs `pip install 'realizar[structured]'` (llguidance), which is loaded by the first request that asks for it; that
+one also waits for tables of the vocabulary, about a second for 262144 tokens.
 """
 
 from realizar.structured.structure import Choice, Grammar, JsonSchema, Regex, Structure

@@ -69,8 +69,8 @@ class Matcher:
     def _prove_alive(self) -> None:
         if self._matcher.is_error():
             raise RequestError(
-                f"structured: after {self._num_tokens} tokens nothing can follow within the limits of complexity: "
-                f"{_first_line(self._matcher)}; simplify the structure"
+                f"structured: after {self._num_tokens} tokens no token can follow ({_first_line(self._matcher)}): the "
+                f"vocabulary cannot spell what must come, or the structure is too complex; simplify it"
             )
 
 

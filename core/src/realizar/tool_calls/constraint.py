@@ -35,7 +35,7 @@ def call_structure(
 ) -> ToolCalls:  # fmt: skip
     """The answers that call at least one of `tools` with arguments of its schema and say nothing else.
 
-    tools: as in OpenAI's interface. name: only that one. parallel: several calls may follow each other.
+    tools: as in OpenAI's interface. name: only that one. parallel: up to MAX_CALLS may follow each other.
     thinks: the splitter of an answer that may reason first.
     Arguments that a schema does not describe are left out. Raises RequestError naming the tool and the path of a
     keyword that cannot be kept.

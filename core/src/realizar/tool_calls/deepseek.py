@@ -5,7 +5,7 @@ from __future__ import annotations
 from realizar.structured.structure import literal
 from realizar.tool_calls.calls import Calls
 from realizar.tool_calls.deltas import Content
-from realizar.tool_calls.format import Mark, ToolFormat
+from realizar.tool_calls.format import MAX_CALLS, Mark, ToolFormat
 from realizar.tool_calls.reader import Reader, Reading
 
 ALL_BEGIN, ALL_END = "<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"
@@ -52,7 +52,7 @@ class DeepSeek(ToolFormat):
 
     def calls(self, call: str, parallel: bool, mark: Mark) -> str:
         """See ToolFormat."""
-        return f"{mark(ALL_BEGIN)} {f'({call})+' if parallel else call} {mark(ALL_END)}"
+        return f"{mark(ALL_BEGIN)} {f'({call}){{1,{MAX_CALLS}}}' if parallel else call} {mark(ALL_END)}"
 
 
 class FencedDeepSeek(DeepSeek):

@@ -12,6 +12,10 @@ Mark = Callable[[str], str]
 """A mark as a Lark expression: the control token that it is in a vocabulary, or its text."""
 
 
+MAX_CALLS = 16
+"""Calls of one constrained answer: a model that repeats itself comes to an end."""
+
+
 class ToolFormat(ABC):
     """How a family of models writes calls."""
 
@@ -31,4 +35,4 @@ class ToolFormat(ABC):
 
     def calls(self, call: str, parallel: bool, mark: Mark) -> str:
         """One call, or several in a row, as a Lark expression; call: the expression of any one."""
-        return f'{call} ("\\n" {call})*' if parallel else call
+        return f'{call} ("\\n" {call}){{0,{MAX_CALLS - 1}}}' if parallel else call

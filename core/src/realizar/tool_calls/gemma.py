@@ -7,7 +7,7 @@ from collections.abc import Callable
 from realizar.structured.structure import literal
 from realizar.tool_calls.calls import MAX_NAME_CHARS, Calls, long_id
 from realizar.tool_calls.deltas import Content
-from realizar.tool_calls.format import Mark, ToolFormat
+from realizar.tool_calls.format import MAX_CALLS, Mark, ToolFormat
 from realizar.tool_calls.json_reader import JsonReader
 from realizar.tool_calls.reader import Reader, Reading
 
@@ -46,7 +46,7 @@ class Gemma(ToolFormat):
 
     def calls(self, call: str, parallel: bool, mark: Mark) -> str:
         """See ToolFormat."""
-        return f"({call})+" if parallel else call
+        return f"({call}){{1,{MAX_CALLS}}}" if parallel else call
 
 
 def _notation(quote: str) -> Callable[[Reader], JsonReader]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from realizar.structured.structure import literal
 from realizar.tool_calls.calls import Calls
-from realizar.tool_calls.format import Mark, ToolFormat
+from realizar.tool_calls.format import MAX_CALLS, Mark, ToolFormat
 from realizar.tool_calls.reader import Reader, Reading
 
 PYTHON_TAG = "<|python_tag|>"
@@ -31,7 +31,7 @@ class Llama3(ToolFormat):
 
     def calls(self, call: str, parallel: bool, mark: Mark) -> str:
         """See ToolFormat."""
-        return f'{call} ("; " {call})*' if parallel else call
+        return f'{call} ("; " {call}){{0,{MAX_CALLS - 1}}}' if parallel else call
 
 
 def bare_objects(reader: Reader, tag: str) -> Reading[None]:

@@ -8,7 +8,7 @@ import string
 from realizar.structured.structure import literal
 from realizar.tool_calls.calls import MAX_NAME_CHARS, Calls
 from realizar.tool_calls.deltas import Content
-from realizar.tool_calls.format import Mark, ToolFormat
+from realizar.tool_calls.format import MAX_CALLS, Mark, ToolFormat
 from realizar.tool_calls.reader import Reader, Reading
 
 BEGIN, ARGUMENTS = "[TOOL_CALLS]", "[ARGS]"
@@ -65,7 +65,7 @@ class Mistral(ToolFormat):
 
     def calls(self, call: str, parallel: bool, mark: Mark) -> str:
         """See ToolFormat."""
-        more = f' (", " {call})*' if parallel else ""
+        more = f' (", " {call}){{0,{MAX_CALLS - 1}}}' if parallel else ""
         return f'{mark(BEGIN)} "[" {call}{more} "]"'
 
 
@@ -84,4 +84,4 @@ class NamedMistral(Mistral):
 
     def calls(self, call: str, parallel: bool, mark: Mark) -> str:
         """See ToolFormat."""
-        return f"({call})+" if parallel else call
+        return f"({call}){{1,{MAX_CALLS}}}" if parallel else call
