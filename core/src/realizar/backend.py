@@ -171,6 +171,8 @@ class Backend(ABC):
     priority: ClassVar[int] = 0
     kv_types: ClassVar[tuple[str, ...]] = ("F32",)
     """KV cache types it can hold, the default first."""
+    proves_parity: ClassVar[bool] = False
+    """Whether each loaded model is compared with the reference before it is served (`realizar.parity.gate`)."""
 
     _kernels: ClassVar[dict[str, tuple[type, str]]] = {}
 
@@ -244,6 +246,15 @@ class Backend(ABC):
         """The wanted rows of the graph's output, float32 [R, width] in host memory; a view, until the next step."""
         logits: NDArray[np.float32] = plan.values[plan.graph.output][: plan.step.num_rows]
         return logits
+
+    def read(self, plan: Plan, name: str) -> NDArray[np.float32]:
+        """The rows of a value that the last step wrote, float32 [T or R, width] in host memory; perhaps a view."""
+        count = plan.step.num_rows if name in plan.graph.row_values else plan.step.num_tokens
+        return np.asarray(plan.values[name][:count], np.float32)
+
+    def write(self, plan: Plan, name: str, rows: NDArray[np.float32]) -> None:
+        """Put rows where the next op will read them, for those who look at ops one by one."""
+        plan.values[name][: len(rows)] = rows
 
     def notes(self) -> Sequence[str]:
         """What a user should know about how the loaded model runs (a type dequantized at load, a missing cache)."""

@@ -54,5 +54,9 @@ class RequestError(RealizarError):
     """A request's parameters are invalid; names the parameter."""
 
 
+class ParityError(RealizarError):
+    """A backend does not compute what the reference does."""
+
+
 class StoreError(RealizarError):
     """A model cannot be found, downloaded or verified."""
