@@ -82,6 +82,7 @@ class NumbaBackend(Backend):
 
     def compile(self, plan: Plan) -> StepFn:
         """As inherited, but neighbouring fused blocks become one program: a step is one call, however many layers."""
+        self.runtime.compile_ahead(plan)
         parts = [(block.name, self._compile_or_walk(block, plan)) for block in plan.graph.blocks]
         merged = self.runtime.merge([part for _, part in parts], plan)
 
