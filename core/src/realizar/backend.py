@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from realizar.dtypes import dtype
 from realizar.errors import UnsupportedOp
 from realizar.graph import Block, Graph, Node
+from realizar.host_memory import available_memory
 from realizar.ops import op
 from realizar.progress import Progress, silent
 from realizar.tensors import LazyTensor
@@ -195,6 +196,22 @@ class Backend(ABC):
     @abstractmethod
     def probe(cls) -> Availability:
         """Whether it can run here: cheap, and no exception for a missing device."""
+
+    @classmethod
+    def weights_nbytes(cls, tensors: Sequence[LazyTensor]) -> int:
+        """Bytes of these tensors once they are loaded, by default as in the file; only their headers are read."""
+        return sum(tensor.nbytes for tensor in tensors)
+
+    @classmethod
+    def scratch_nbytes(cls, graph: Graph, bucket: Bucket) -> int:
+        """Bytes of a plan's values in the largest bucket, and whatever else a step works in."""
+        rows = {True: bucket.max_rows, False: bucket.max_tokens}
+        return sum(4 * width * rows[name in graph.row_values] for name, width in graph.values.items())
+
+    @classmethod
+    def memory_budget(cls) -> int | None:
+        """Bytes that the device can give now; None = not known. By default, this machine's memory."""
+        return available_memory()
 
     def reserve(self, tensors: Sequence[LazyTensor]) -> None:  # noqa: B027 (most backends take memory as it comes)
         """Make room in one piece for these tensors, which `load` will be given next; once a model, nothing is read."""

@@ -58,5 +58,9 @@ class ParityError(RealizarError):
     """A backend does not compute what the reference does."""
 
 
+class MemoryExceeded(RealizarError):
+    """A model, with the context that was asked for, does not fit the memory of its device."""
+
+
 class StoreError(RealizarError):
     """A model cannot be found, downloaded or verified."""

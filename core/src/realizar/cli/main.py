@@ -13,7 +13,8 @@ from realizar.errors import RealizarError
 
 COMMANDS = {
     "run": "run", "chat": "chat", "embed": "embed", "tokenize": "tokenize", "inspect": "inspect", "bench": "bench",
-    "explain": "explain", "parity": "parity", "perplexity": "perplexity", "plugins": "plugins", "warmup": "warmup",
+    "explain": "explain", "parity": "parity", "plan": "plan", "perplexity": "perplexity", "plugins": "plugins",
+    "warmup": "warmup",
     "convert": "convert", "quantize": "convert", "verify": "verify", "pull": "models",
     "list": "models", "rm": "models", "show": "models", "version": "version",
 }  # fmt: skip

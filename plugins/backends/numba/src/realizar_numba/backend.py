@@ -62,6 +62,12 @@ class NumbaBackend(Backend):
         threads = available_threads()
         return Availability(50, f"{threads} thread{'s' * (threads != 1)}, {path}")
 
+    @classmethod
+    def weights_nbytes(cls, tensors: Sequence[LazyTensor]) -> int:
+        from realizar_numba.weights.loader import arena_nbytes
+
+        return arena_nbytes(tensors)
+
     def reserve(self, tensors: Sequence[LazyTensor]) -> None:
         self.runtime.loader.reserve(tensors)
 

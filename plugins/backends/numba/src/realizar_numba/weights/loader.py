@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class WeightLoader:
 
     def reserve(self, tensors: Sequence[LazyTensor]) -> None:
         """Size the arena for these tensors, of which only the headers are read; compile what packs them."""
-        self.arena.reserve(sum(map(_arena_nbytes, tensors)))
+        self.arena.reserve(arena_nbytes(tensors))
         with self._kernels.gathering(self._pool.num_threads):
             for name in {_layout_name(tensor.dtype) for tensor in tensors if len(tensor.shape) > 1}:
                 self._packing(name)
@@ -96,6 +96,11 @@ def _layout_name(element: DType) -> str:
 
 def _row_shape(tensor: LazyTensor) -> Sequence[int]:
     return (tensor.row_nbytes,) if tensor.dtype.is_quantized else tensor.shape[-1:]
+
+
+def arena_nbytes(tensors: Iterable[LazyTensor]) -> int:
+    """Bytes of the arena for these tensors, packed; only their headers are read."""
+    return sum(map(_arena_nbytes, tensors))
 
 
 def _arena_nbytes(tensor: LazyTensor) -> int:
