@@ -27,6 +27,8 @@ from realizar.engine.runner import ModelRunner
 from realizar.engine.scheduler import Scheduler
 from realizar.engine.scoring import Scoring
 from realizar.engine.sequence import Sequence as EngineSequence
+from realizar.engine.service import Service
+from realizar.engine.stats import EngineStats
 from realizar.engine.stream import PieceStream
 from realizar.errors import ContextOverflow, ModelError, RequestError
 from realizar.graph import Graph
@@ -43,6 +45,9 @@ BLOCK_SIZE = 16
 LIMIT = Bucket(max_tokens=512, max_seqs=64, max_rows=64)
 """The largest step: prompts are computed in chunks that fill it up beside the running decodes."""
 
+BESIDE_DECODE = 128
+"""Tokens of prefill that share a step with decodes: enough to keep kernels busy, few enough that decodes go on."""
+
 DEFAULT_CONTEXT = 32768
 """Context length when none is asked for and the model allows more, in tokens."""
 
@@ -55,7 +60,8 @@ class LLM:
 
     model: a path, or a name such as "smollm2" (downloaded at first use, unless allow_download is False; a path never
     is). backend: a backend's name; the best one by default. threads: CPU threads. max_model_len: context length in
-    tokens. kv_type: type of the KV cache.
+    tokens. kv_type: type of the KV cache. prefix_cache: whether a prompt reuses what other requests computed of it.
+    max_waiting: how many sequences may wait for their first step, beyond which QueueFull is raised; None: any number.
     Close it, or use it in a `with` statement. Methods may be called from any thread.
     """
 
@@ -63,6 +69,7 @@ class LLM:
         self, model: str | Path, *, backend: str | None = None, threads: int | None = None,
         max_model_len: int | None = None, kv_type: str | None = None, model_format: str | None = None,
         allow_download: bool = True, progress: Progress = silent, tracer: Tracer | None = None,
+        prefix_cache: bool = True, max_waiting: int | None = None,
     ) -> None:  # fmt: skip
         options = BackendOptions(threads=threads, kv_type=kv_type)
         loaded = load_model(
@@ -86,8 +93,9 @@ class LLM:
         self._is_causal, self._gives_logits = loaded.graph.is_causal, loaded.graph.output == "logits"
         limit = _limit(loaded.graph, self.max_model_len)
         runner = ModelRunner(loaded.backend, loaded.graph, loaded.weights, spec, limit, self.max_model_len)
-        scheduler = Scheduler(limit, BlockManager(spec.num_blocks, spec.block_size))
-        self._engine = Engine(runner, scheduler, tracer, _releasing(loaded.backend, loaded.file))
+        blocks = BlockManager(spec.num_blocks, spec.block_size)
+        scheduler = Scheduler(limit, blocks, beside_decode=BESIDE_DECODE, prefix_cache=prefix_cache)
+        self._engine = Engine(runner, scheduler, tracer, _releasing(loaded.backend, loaded.file), max_waiting)
         self._finalizer = weakref.finalize(self, self._engine.close)
 
     def __enter__(self) -> LLM:
@@ -102,85 +110,129 @@ class LLM:
         """Stop the engine and release the model; open requests get an error."""
         self._finalizer()
 
-    @overload
-    def generate(self, prompts: str | Sequence[int], params: SamplingParams | None = None) -> Completion: ...
+    @property
+    def alive(self) -> bool:
+        """Whether it takes requests: neither closed nor failed."""
+        return self._engine.alive
+
+    @property
+    def stats(self) -> EngineStats:
+        """What the engine is doing, in numbers."""
+        return self._engine.stats
+
+    def restart(self) -> None:
+        """Take requests again after the engine's thread has failed (EngineFailed), with an empty cache."""
+        self._engine.restart()
+
     @overload
     def generate(
-        self, prompts: list[str] | list[list[int]], params: SamplingParams | None = None
-    ) -> list[Completion]: ...
+        self, prompts: str | Sequence[int], params: SamplingParams | None = None, *, priority: int = 0,
+        deadline_s: float | None = None,
+    ) -> Completion: ...  # fmt: skip
+    @overload
+    def generate(
+        self, prompts: list[str] | list[list[int]], params: SamplingParams | None = None, *, priority: int = 0,
+        deadline_s: float | None = None,
+    ) -> list[Completion]: ...  # fmt: skip
 
     def generate(
-        self, prompts: str | Sequence[int] | list[str] | list[list[int]], params: SamplingParams | None = None
-    ) -> Completion | list[Completion]:
-        """Continue a prompt as it stands (a text or token ids), or each of a list of prompts, batched together."""
+        self, prompts: str | Sequence[int] | list[str] | list[list[int]], params: SamplingParams | None = None, *,
+        priority: int = 0, deadline_s: float | None = None,
+    ) -> Completion | list[Completion]:  # fmt: skip
+        """Continue a prompt as it stands (a text or token ids), or each of a list of prompts, batched together.
+
+        priority, deadline_s: as for `stream`.
+        """
+        _prove_one(params)
         if isinstance(prompts, str) or all(isinstance(item, Integral) for item in prompts):
-            return self.stream(prompts, params).completion()  # type: ignore[arg-type]
+            return self.stream(prompts, params, priority=priority, deadline_s=deadline_s).completion()  # type: ignore[arg-type]
         with contextlib.ExitStack() as opened:
-            streams = [opened.enter_context(contextlib.closing(self.stream(prompt, params))) for prompt in prompts]  # type: ignore[arg-type]
+            streams = []
+            for prompt in prompts:
+                stream = self.stream(prompt, params, priority=priority, deadline_s=deadline_s)  # type: ignore[arg-type]
+                streams.append(opened.enter_context(contextlib.closing(stream)))
             return [stream.completion() for stream in streams]
 
+    def choices(
+        self, prompt: Prompt, params: SamplingParams | None = None, *, tools: Tools = None,
+        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
+    ) -> list[Completion]:  # fmt: skip
+        """`params.n` answers to one prompt (a text, token ids or messages), which is computed once."""
+        stream = self.stream(
+            prompt, params, tools=tools, chat_template=chat_template, priority=priority, deadline_s=deadline_s,
+            **variables,
+        )  # fmt: skip
+        return stream.completions()
+
     def chat(
-        self,
-        messages: Sequence[Message],
-        params: SamplingParams | None = None,
-        *,
-        tools: Tools = None,
-        chat_template: str | None = None,
-        **variables: Any,
-    ) -> Completion:
+        self, messages: Sequence[Message], params: SamplingParams | None = None, *, tools: Tools = None,
+        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
+    ) -> Completion:  # fmt: skip
         """Answer a conversation, rendered with the model's own chat template.
 
         tools: descriptions of functions that the template tells the model of; if the file has a template for tools
         ("tool_use"), that is taken. chat_template: the name of another template of the file. variables: what else the
-        template reads (enable_thinking=False).
+        template reads (enable_thinking=False). priority, deadline_s: as for `stream`.
         """
-        return self.stream(messages, params, tools=tools, chat_template=chat_template, **variables).completion()
+        _prove_one(params)
+        stream = self.stream(
+            messages, params, tools=tools, chat_template=chat_template, priority=priority, deadline_s=deadline_s,
+            **variables,
+        )  # fmt: skip
+        return stream.completion()
 
     def stream(
-        self,
-        prompt: Prompt,
-        params: SamplingParams | None = None,
-        *,
-        tools: Tools = None,
-        chat_template: str | None = None,
-        **variables: Any,
-    ) -> PieceStream:
-        """The pieces of an answer as they are computed; the last one has the completion.
+        self, prompt: Prompt, params: SamplingParams | None = None, *, tools: Tools = None,
+        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
+    ) -> PieceStream:  # fmt: skip
+        """The pieces of an answer as they are computed; the last one of each of `params.n` choices has its completion.
 
         The request is submitted at once; closing the stream cancels it. tools and so on: as for `chat`.
+        priority: higher ones go first; one step counts like 10 s of waiting. deadline_s: seconds from now, after which
+        DeadlineExceeded is raised instead of further pieces.
         """
-        stream = PieceStream()
-        chat = ChatOptions(tools, chat_template, variables)
-        sequence = self._generation(prompt, params, stream.emit, chat).sequence
-        self._engine.submit(sequence)
-        stream.cancel = lambda: self._engine.cancel(sequence)
+        stream = PieceStream((params or SamplingParams()).n)
+        chat, service = ChatOptions(tools, chat_template, variables), Service(priority, deadline_s)
+        sequences = self._sequences(prompt, params, stream.emit, chat, service)
+        self._engine.submit(*sequences)
+        stream.cancel = lambda: self._engine.cancel(*sequences)
         return stream
 
-    async def agenerate(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Completion:
+    async def agenerate(
+        self, prompt: str | Sequence[int], params: SamplingParams | None = None, *, priority: int = 0,
+        deadline_s: float | None = None,
+    ) -> Completion:  # fmt: skip
         """`generate` of one prompt, without blocking the event loop."""
-        return await _alast(self.astream(prompt, params))
+        _prove_one(params)
+        return (await _acompletions(self.astream(prompt, params, priority=priority, deadline_s=deadline_s)))[0]
 
     async def achat(
-        self,
-        messages: Sequence[Message],
-        params: SamplingParams | None = None,
-        *,
-        tools: Tools = None,
-        chat_template: str | None = None,
-        **variables: Any,
-    ) -> Completion:
+        self, messages: Sequence[Message], params: SamplingParams | None = None, *, tools: Tools = None,
+        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
+    ) -> Completion:  # fmt: skip
         """`chat`, without blocking the event loop."""
-        return await _alast(self.astream(messages, params, tools=tools, chat_template=chat_template, **variables))
+        _prove_one(params)
+        pieces = self.astream(
+            messages, params, tools=tools, chat_template=chat_template, priority=priority, deadline_s=deadline_s,
+            **variables,
+        )  # fmt: skip
+        return (await _acompletions(pieces))[0]
+
+    async def achoices(
+        self, prompt: Prompt, params: SamplingParams | None = None, *, tools: Tools = None,
+        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
+    ) -> list[Completion]:  # fmt: skip
+        """`choices`, without blocking the event loop."""
+        pieces = self.astream(
+            prompt, params, tools=tools, chat_template=chat_template, priority=priority, deadline_s=deadline_s,
+            **variables,
+        )  # fmt: skip
+        return await _acompletions(pieces)
 
     async def astream(
-        self,
-        prompt: Prompt,
-        params: SamplingParams | None = None,
-        *,
-        tools: Tools = None,
-        chat_template: str | None = None,
-        **variables: Any,
-    ) -> AsyncIterator[Piece]:
+        self, prompt: Prompt, params: SamplingParams | None = None, *, tools: Tools = None,
+        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
+    ) -> AsyncIterator[Piece]:  # fmt: skip
         """`stream`, without blocking the event loop; closing the iterator cancels the request."""
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece | BaseException] = asyncio.Queue()
@@ -188,17 +240,17 @@ class LLM:
         def emit(item: Piece | BaseException) -> None:
             loop.call_soon_threadsafe(pieces.put_nowait, item)
 
-        chat = ChatOptions(tools, chat_template, variables)
-        sequence = (await asyncio.to_thread(self._generation, prompt, params, emit, chat)).sequence
-        self._engine.submit(sequence)  # not in that thread: a task cancelled meanwhile must not leave a request behind
+        chat, service = ChatOptions(tools, chat_template, variables), Service(priority, deadline_s)
+        sequences = await asyncio.to_thread(self._sequences, prompt, params, emit, chat, service)
+        self._engine.submit(*sequences)  # not in that thread: a task cancelled meanwhile must leave no request behind
+        left = len(sequences)
         try:
-            while True:
+            while left:
                 piece = _raise_or(await pieces.get())
+                left -= piece.completion is not None
                 yield piece
-                if piece.completion is not None:
-                    return
         finally:
-            self._engine.cancel(sequence)
+            self._engine.cancel(*sequences)
 
     def logits(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """Logits float32 [T, vocab] for every position of `token_ids`, each given those before it."""
@@ -244,8 +296,10 @@ class LLM:
         params = SamplingParams(temperature=0.0, max_tokens=2, ignore_eos=True)
         self.generate([0] * max(1, min(16, self.max_model_len - 2)), params)
 
-    def _generation(self, prompt: Prompt, params: SamplingParams | None, emit: Emit, chat: ChatOptions) -> Generation:
-        """A request, checked and encoded, that is not submitted yet."""
+    def _sequences(
+        self, prompt: Prompt, params: SamplingParams | None, emit: Emit, chat: ChatOptions, service: Service
+    ) -> list[EngineSequence]:
+        """A request, checked and encoded, that is not submitted yet; one sequence for each choice."""
         self._prove_logits()
         params = params or SamplingParams()
         ids = self._prompts.encode(prompt, chat)
@@ -255,7 +309,13 @@ class LLM:
             raise ContextOverflow(len(ids), self.max_model_len)
         room = self.max_model_len - len(ids)
         total = len(ids) + min(room, params.max_tokens if params.max_tokens is not None else room)
-        return Generation(ids, params, self.tokenizer, total, self.load_s, emit)
+        sequences = [
+            Generation(ids, params, self.tokenizer, total, self.load_s, emit, service=service, index=i).sequence
+            for i in range(params.n)
+        ]
+        for sequence in sequences:
+            sequence.request_id = sequences[0].request_id
+        return sequences
 
     def _prove_logits(self) -> None:
         if not self._gives_logits:
@@ -328,11 +388,14 @@ def _raise_or(item: Piece | BaseException) -> Piece:
     return item
 
 
-async def _alast(pieces: AsyncIterator[Piece]) -> Completion:
-    async for piece in pieces:
-        last = piece
-    assert last.completion is not None
-    return last.completion
+async def _acompletions(pieces: AsyncIterator[Piece]) -> list[Completion]:
+    done = [piece.completion async for piece in pieces if piece.completion is not None]
+    return sorted(done, key=lambda completion: completion.index)
+
+
+def _prove_one(params: SamplingParams | None) -> None:
+    if params is not None and params.n != 1:
+        raise RequestError(f"n: found {params.n}, expected 1 where one completion is returned; use choices or achoices")
 
 
 def _releasing(backend: Backend, file: ModelFile) -> Callable[[], None]:
