@@ -109,6 +109,37 @@ def test_scores_are_the_same_bits_beside_cached_text(open_llm):
     assert np.array_equal(llm.logits(ids), fresh.logits(ids))
 
 
+@pytest.mark.parametrize(
+    ("draft", "room"),
+    [
+        ("prompt-lookup", "wide"), ("prompt-lookup", "narrow"), ("prompt-lookup", "scarce"), ("same model", "narrow"),
+        ("other model", "scarce"),
+    ],
+)  # fmt: skip
+def test_with_guesses(open_llm, write_model, monkeypatch, wanted, draft, room):
+    if room == "narrow":
+        monkeypatch.setattr("realizar.engine.llm.LIMIT", Bucket(7, 3, 5))
+    if room == "scarce":
+        monkeypatch.setattr("realizar.engine.llm.CACHE_NBYTES", 1)
+        monkeypatch.setattr("realizar.engine.llm.BLOCK_SIZE", 4)
+    models = {"same model": write_model(), "other model": write_model(seed=5)}
+    llm = open_llm(backend="exact", draft=models.get(draft, draft), num_drafts=6, max_model_len=112)
+    assert [bits(llm.generate(prompt, params(i))) for i, prompt in enumerate(PROMPTS)] == wanted
+    assert crowd(llm, 2) == [[answer] * 2 for answer in wanted]
+    stats = settled(llm)
+    assert stats.drafted_tokens >= stats.accepted_tokens
+    assert stats.drafted_tokens > 0
+    assert (stats.preemptions > 0) == (room == "scarce")
+
+
+def test_a_draft_that_is_the_model_itself_is_right_when_greedy(open_llm, write_model):
+    llm = open_llm(backend="exact", draft=write_model(), num_drafts=4)
+    llm.generate("The sky", params(0, max_tokens=31))
+    stats = settled(llm)
+    assert (stats.drafted_tokens, stats.accepted_tokens) == (24, 24)
+    assert stats.steps == 1 + 6
+
+
 class TestChoices:
     """Several completions of one prompt."""
 

@@ -60,9 +60,7 @@ class Engine:
         return EngineStats(
             running=len(plan.running), waiting=len(plan.waiting) + len(self._submitted),
             blocks_total=blocks.num_blocks, blocks_used=blocks.num_blocks - free, blocks_free=free,
-            blocks_cached=blocks.num_cached, preemptions=plan.counters.preemptions,
-            prefix_queries=plan.counters.prefix_queries, prefix_hits=plan.counters.prefix_hits,
-            **attrs.asdict(self._counters),
+            blocks_cached=blocks.num_cached, **attrs.asdict(plan.counters), **attrs.asdict(self._counters),
         )  # fmt: skip
 
     def submit(self, *sequences: Sequence) -> None:
@@ -209,17 +207,37 @@ class Engine:
         sequence = chunk.sequence
         sequence.num_given = sequence.num_computed
         try:
-            token_id = sequence.on_logits(rows)
+            goes_on = self._accept(chunk, rows) if chunk.num_drafts else self._hand_over(sequence, rows)
         except Exception as error:
             self._fail([sequence], error)
             return
-        self._counters.generated_tokens += not sequence.every_position
-        if token_id is not None:
-            sequence.token_ids.append(token_id)
-        elif chunk.completes:
+        if not goes_on and chunk.completes:
             self._counters.finished += 1
             self._finished_s.append(time.perf_counter())
             self._scheduler.finish(sequence)
+
+    def _hand_over(self, sequence: Sequence, rows: Logits) -> bool:
+        """Give a sequence logits and append what it chose; False when it chose nothing more."""
+        token_id = sequence.on_logits(rows)
+        self._counters.generated_tokens += not sequence.every_position
+        if token_id is not None:
+            sequence.token_ids.append(token_id)
+        return token_id is not None
+
+    def _accept(self, chunk: Chunk, rows: Logits) -> bool:
+        """Row by row, as long as what is chosen is what was guessed: then the next row is what a step of its own gives.
+
+        What the cache holds of wrong guesses is written over by the tokens that come instead.
+        """
+        sequence, drafts = chunk.sequence, chunk.sequence.drafts
+        for i in range(chunk.num_rows):
+            if not self._hand_over(sequence, rows[i : i + 1]):
+                return False
+            if i < len(drafts) and sequence.token_ids[-1] != drafts[i]:
+                break
+            self._counters.accepted_tokens += i < len(drafts)
+        sequence.num_computed = len(sequence.token_ids) - 1
+        return True
 
     def _fail(self, sequences: list[Sequence], error: Exception, *, forget: bool = True) -> None:
         """End sequences with an error; what they computed is not for others, unless the error is no fault of it."""

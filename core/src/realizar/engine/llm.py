@@ -14,12 +14,13 @@ from typing import Any, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from realizar.backend import Backend, BackendOptions, Bucket, CacheSpec
+from realizar.backend import BackendOptions, Bucket, CacheSpec
 from realizar.engine.block_manager import BlockManager
+from realizar.engine.draft_model import DraftModel
 from realizar.engine.embedding import Embedding, fitted
 from realizar.engine.engine import Engine
 from realizar.engine.generation import Emit, Generation
-from realizar.engine.loader import load_model, open_named
+from realizar.engine.loader import LoadedModel, load_model, open_named
 from realizar.engine.pooling import PoolingType
 from realizar.engine.prompt import ChatOptions, Message, Prompt, PromptEncoder, Tools
 from realizar.engine.result import Completion, Piece
@@ -28,11 +29,12 @@ from realizar.engine.scheduler import Scheduler
 from realizar.engine.scoring import Scoring
 from realizar.engine.sequence import Sequence as EngineSequence
 from realizar.engine.service import Service
+from realizar.engine.speculation import PromptLookup, Proposer
 from realizar.engine.stats import EngineStats
 from realizar.engine.stream import PieceStream
 from realizar.errors import ContextOverflow, ModelError, RequestError
 from realizar.graph import Graph
-from realizar.model import ModelConfig, ModelFile
+from realizar.model import ModelConfig
 from realizar.progress import Progress, silent
 from realizar.sampling import SamplingParams
 from realizar.selection import build_tokenizer
@@ -48,6 +50,9 @@ LIMIT = Bucket(max_tokens=512, max_seqs=64, max_rows=64)
 BESIDE_DECODE = 128
 """Tokens of prefill that share a step with decodes: enough to keep kernels busy, few enough that decodes go on."""
 
+PROMPT_LOOKUP = "prompt-lookup"
+"""The name of the draft that is no model."""
+
 DEFAULT_CONTEXT = 32768
 """Context length when none is asked for and the model allows more, in tokens."""
 
@@ -61,6 +66,8 @@ class LLM:
     model: a path, or a name such as "smollm2" (downloaded at first use, unless allow_download is False; a path never
     is). backend: a backend's name; the best one by default. threads: CPU threads. max_model_len: context length in
     tokens. kv_type: type of the KV cache. prefix_cache: whether a prompt reuses what other requests computed of it.
+    draft: what guesses tokens, which changes speed and nothing else: "prompt-lookup", or a smaller model of the same
+    vocabulary, a path or a name. num_drafts: how many guesses one step computes, shared by all requests that decode.
     max_waiting: how many sequences may wait for their first step, beyond which QueueFull is raised; None: any number.
     Close it, or use it in a `with` statement. Methods may be called from any thread.
     """
@@ -69,18 +76,13 @@ class LLM:
         self, model: str | Path, *, backend: str | None = None, threads: int | None = None,
         max_model_len: int | None = None, kv_type: str | None = None, model_format: str | None = None,
         allow_download: bool = True, progress: Progress = silent, tracer: Tracer | None = None,
-        prefix_cache: bool = True, max_waiting: int | None = None,
+        prefix_cache: bool = True, max_waiting: int | None = None, draft: str | Path | None = None, num_drafts: int = 8,
     ) -> None:  # fmt: skip
         options = BackendOptions(threads=threads, kv_type=kv_type)
-        loaded = load_model(
-            model,
-            options,
-            backend=backend,
-            model_format=model_format,
-            allow_download=allow_download,
-            progress=progress,
-            tracer=tracer,
-        )
+        opening: dict[str, Any] = {
+            "backend": backend, "model_format": model_format, "allow_download": allow_download, "progress": progress,
+        }  # fmt: skip
+        loaded = load_model(model, options, tracer=tracer, **opening)
         if loaded.file.tokenizer is None:
             raise ModelError(f"{loaded.file.path}: {loaded.file.no_tokenizer or 'the file has no tokenizer'}")
         self.config: ModelConfig = loaded.config
@@ -93,9 +95,16 @@ class LLM:
         self._is_causal, self._gives_logits = loaded.graph.is_causal, loaded.graph.output == "logits"
         limit = _limit(loaded.graph, self.max_model_len)
         runner = ModelRunner(loaded.backend, loaded.graph, loaded.weights, spec, limit, self.max_model_len)
-        blocks = BlockManager(spec.num_blocks, spec.block_size)
-        scheduler = Scheduler(limit, blocks, beside_decode=BESIDE_DECODE, prefix_cache=prefix_cache)
-        self._engine = Engine(runner, scheduler, tracer, _releasing(loaded.backend, loaded.file), max_waiting)
+        opened, proposer = [loaded], None
+        if draft is not None and draft != PROMPT_LOOKUP:
+            opened.append(load_model(draft, options, **opening))
+            proposer = _draft_model(opened[1], loaded, limit, self.max_model_len)
+        scheduler = Scheduler(
+            limit, BlockManager(spec.num_blocks, spec.block_size), beside_decode=BESIDE_DECODE,
+            prefix_cache=prefix_cache, proposer=PromptLookup() if draft == PROMPT_LOOKUP else proposer,
+            num_drafts=num_drafts,
+        )  # fmt: skip
+        self._engine = Engine(runner, scheduler, tracer, _releasing(opened), max_waiting)
         self._finalizer = weakref.finalize(self, self._engine.close)
 
     def __enter__(self) -> LLM:
@@ -398,11 +407,29 @@ def _prove_one(params: SamplingParams | None) -> None:
         raise RequestError(f"n: found {params.n}, expected 1 where one completion is returned; use choices or achoices")
 
 
-def _releasing(backend: Backend, file: ModelFile) -> Callable[[], None]:
+def _draft_model(draft: LoadedModel, loaded: LoadedModel, limit: Bucket, max_model_len: int) -> Proposer:
+    """The draft on a cache of its own; raises ModelError unless both models mean the same by every token."""
+    if draft.file.tokenizer is None or loaded.file.tokenizer is None or draft.graph.output != "logits":
+        raise ModelError(f"{draft.file.path}: cannot be a draft: it must generate text and have a tokenizer")
+    same_ids = draft.config.vocab_size == loaded.config.vocab_size
+    if not same_ids or draft.file.tokenizer.tokens != loaded.file.tokenizer.tokens:
+        raise ModelError(
+            f"{draft.file.path}: cannot be a draft for {loaded.file.path.name}: their vocabularies differ; "
+            f"use a smaller model of the same family"
+        )
+    length = min(max_model_len, draft.config.max_position_embeddings)
+    spec = _cache_spec(draft.graph.attention_layers, length, draft.kv_type)
+    runner = ModelRunner(draft.backend, draft.graph, draft.weights, spec, limit, length)
+    return DraftModel(runner, limit, BlockManager(spec.num_blocks, spec.block_size), length)
+
+
+def _releasing(opened: list[LoadedModel]) -> Callable[[], None]:
     """What the engine calls once it has stopped; it knows nothing of the LLM, which could never be dropped else."""
+    parts = [(loaded.backend, loaded.file) for loaded in opened]
 
     def release() -> None:
-        backend.close()
-        file.close()
+        for backend, file in parts:
+            backend.close()
+            file.close()
 
     return release

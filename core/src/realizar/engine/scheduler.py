@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import logging
 
 import attrs
 
@@ -10,6 +11,9 @@ from realizar.backend import Bucket
 from realizar.engine.block_manager import BlockManager
 from realizar.engine.prefix_cache import PrefixReport, block_key
 from realizar.engine.sequence import Chunk, Sequence
+from realizar.engine.speculation import Proposer
+
+log = logging.getLogger(__name__)
 
 
 @attrs.define
@@ -17,11 +21,13 @@ class Counters:
     """What a scheduler has done so far.
 
     prefix_queries, prefix_hits: tokens of admitted prompts, and those of them that the prefix cache had.
+    drafted_tokens: guesses that were computed.
     """
 
     preemptions: int = 0
     prefix_queries: int = 0
     prefix_hits: int = 0
+    drafted_tokens: int = 0
 
 
 class Scheduler:
@@ -35,15 +41,18 @@ class Scheduler:
 
     beside_decode: how many tokens of prefill share a step with decodes, so that a long prompt does not hold them up.
     prefix_cache: whether requests find blocks of others; off, they still find those of their own request.
+    proposer: guesses tokens, of which a step computes up to num_drafts, shared evenly by all that decode.
     """
 
     def __init__(
-        self, limit: Bucket, blocks: BlockManager, *, beside_decode: int | None = None, prefix_cache: bool = True
-    ) -> None:
+        self, limit: Bucket, blocks: BlockManager, *, beside_decode: int | None = None, prefix_cache: bool = True,
+        proposer: Proposer | None = None, num_drafts: int = 0,
+    ) -> None:  # fmt: skip
         self.limit = limit
         self.blocks = blocks
         self.beside_decode = limit.max_tokens if beside_decode is None else beside_decode
         self.prefix_cache = prefix_cache
+        self.proposer, self.num_drafts = proposer, num_drafts
         self.counters = Counters()
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
@@ -78,10 +87,13 @@ class Scheduler:
             self._make_way(self.waiting[0])
         self._grow_all()
         step = _StepPlan(self.limit)
-        prefills = [s for s in self.running if s.num_pending > 1]
+        decodes: list[Sequence] = []
+        prefills: list[Sequence] = []
         for sequence in self.running:
-            if sequence.num_pending == 1:
-                step.take(sequence)
+            (prefills if sequence.num_pending > 1 or sequence.every_position else decodes).append(sequence)
+        self._draft(decodes)
+        for sequence in decodes:
+            step.take(sequence, len(sequence.drafts))
         if step.chunks:
             step.tokens = min(step.tokens, self.beside_decode)
         for sequence in prefills:
@@ -152,6 +164,29 @@ class Scheduler:
                 done += 1
             else:
                 self._preempt(self.running[-1])
+
+    def _draft(self, decodes: list[Sequence]) -> None:
+        """Guesses for all that decode, as far as budgets and free blocks go; nobody is preempted for a guess."""
+        for sequence in decodes:
+            sequence.drafts = []
+        if self.proposer is None or not decodes:
+            return
+        spare = min(self.limit.max_tokens, self.limit.max_rows) - len(decodes)
+        share = min(self.num_drafts, spare) // len(decodes)
+        if share < 1:
+            return
+        try:
+            proposals = self.proposer.propose(decodes, share)
+        except Exception:
+            log.exception("guessing tokens failed; going on without")
+            self.proposer = None
+            return
+        for sequence, drafts in zip(decodes, proposals, strict=True):
+            left = sequence.max_total_tokens - len(sequence.token_ids) - 1
+            drafts = drafts[: max(0, min(share, left))]
+            if drafts and self.blocks.grow(sequence.block_table, len(sequence.token_ids) + len(drafts)):
+                sequence.drafts = drafts
+                self.counters.drafted_tokens += len(drafts)
 
     def _preempt(self, sequence: Sequence) -> None:
         self.running.remove(sequence)
@@ -224,17 +259,17 @@ class _StepPlan:
     def has_room(self) -> bool:
         return bool(self.tokens and self.rows and len(self.chunks) < self._seqs)
 
-    def take(self, sequence: Sequence) -> None:
-        """Append the largest chunk that fits, if any."""
+    def take(self, sequence: Sequence, num_drafts: int = 0) -> None:
+        """Append the largest chunk that fits, if any, and guesses after it."""
         count = min(sequence.num_pending, self.tokens)
         if sequence.every_position:
             known = max(0, sequence.num_given - sequence.num_computed)
             count = min(count, known + self.rows)
         if count == 0 or self.rows == 0 or (sequence.in_one_step and count < sequence.num_pending):
             return
-        chunk = Chunk.next(sequence, count)
+        chunk = Chunk.next(sequence, count, num_drafts)
         self.chunks.append(chunk)
-        self.tokens -= count
+        self.tokens -= chunk.count
         self.rows -= chunk.num_rows
 
 

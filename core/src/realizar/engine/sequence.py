@@ -55,6 +55,8 @@ class Sequence:
     num_preemptions: int = 0
     block_keys: list[bytes] = attrs.field(factory=list)
     num_published: int = 0
+    drafts: list[int] = attrs.field(factory=list)
+    """Guesses of what follows `token_ids`, of which the next step computes some."""
     prefix: PrefixReport | None = None
     """What the prefix cache had for it when it was first admitted."""
     rank: tuple[float, int] = (0.0, 0)
@@ -80,17 +82,28 @@ class Chunk:
     """The next `count` tokens of a sequence, computed in one step.
 
     num_rows: for how many of them, the last ones, logits are wanted. completes: nothing is pending afterwards.
+    num_drafts: how many of them, the last ones, are guesses, `Sequence.drafts`.
     """
 
     sequence: Sequence
     count: int
     num_rows: int
     completes: bool
+    num_drafts: int = 0
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Its tokens."""
+        start = self.sequence.num_computed
+        ids = self.sequence.token_ids[start : start + self.count]
+        return [*ids, *self.sequence.drafts] if self.num_drafts else ids
 
     @classmethod
-    def next(cls, sequence: Sequence, count: int) -> Chunk:
-        """The chunk of that many pending tokens, as the sequence stands now."""
+    def next(cls, sequence: Sequence, count: int, num_drafts: int = 0) -> Chunk:
+        """The chunk of that many pending tokens, as the sequence stands now; with guesses after the last of them."""
         completes = count == sequence.num_pending
+        if num_drafts:
+            return cls(sequence, count + num_drafts, 1 + num_drafts, completes, num_drafts)
         if not sequence.every_position:
             return cls(sequence, count, int(completes), completes)
         known = max(0, sequence.num_given - sequence.num_computed)

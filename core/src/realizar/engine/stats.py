@@ -12,7 +12,8 @@ class EngineStats:
     running, waiting: sequences, now. blocks_used, blocks_free: of blocks_total, now; blocks_cached: those of the free
     ones whose content can be used again, now. prefix_queries, prefix_hits: tokens of admitted prompts, and those of
     them that the prefix cache had. computed_tokens: that went through the model, those computed again included.
-    generated_tokens: that were chosen. step_tokens, step_s: of the last step.
+    generated_tokens: that were chosen. drafted_tokens, accepted_tokens: guesses that were computed, and those of them
+    that were right. step_tokens, step_s: of the last step.
     """
 
     running: int
@@ -24,9 +25,11 @@ class EngineStats:
     preemptions: int
     prefix_queries: int
     prefix_hits: int
+    drafted_tokens: int
     steps: int
     computed_tokens: int
     generated_tokens: int
+    accepted_tokens: int
     finished: int
     failed: int
     cancelled: int
@@ -41,6 +44,7 @@ class Counters:
     steps: int = 0
     computed_tokens: int = 0
     generated_tokens: int = 0
+    accepted_tokens: int = 0
     finished: int = 0
     failed: int = 0
     cancelled: int = 0
