@@ -433,3 +433,52 @@ class TestFailure:
         assert bench.engine.alive
         bench.engine.close()
         assert not bench.engine.alive
+
+
+class TestBetweenSteps:
+    """Work on the engine's thread that is no step."""
+
+    def test_it_runs_on_the_engines_thread(self, bench):
+        assert bench.engine.between_steps(lambda: threading.current_thread().name) == "realizar-engine"
+
+    def test_it_waits_for_the_step_in_flight(self, bench):
+        bench.runner.gate.clear()
+        request = Request([1], output=2)
+        bench.submit(request)
+        assert bench.runner.entered.wait(WAIT_S)
+        threading.Timer(0.05, bench.runner.gate.set).start()
+        assert bench.engine.between_steps(lambda: len(bench.runner.steps)) >= 1
+        request.wait()
+
+    def test_what_it_raises_harms_nobody(self, bench):
+        with pytest.raises(ZeroDivisionError):
+            bench.engine.between_steps(lambda: 1 // 0)
+        request = Request([1], output=2)
+        bench.submit(request)
+        assert request.wait().error is None
+
+    @pytest.mark.parametrize("how", ["close", "failure"])
+    def test_who_still_waits_is_told(self, bench, how, monkeypatch):
+        bench.runner.gate.clear()
+        bench.submit(Request([1], output=50, total=60))
+        assert bench.runner.entered.wait(WAIT_S)
+        errors: list[Exception] = []
+
+        def ask() -> None:
+            try:
+                bench.engine.between_steps(lambda: None)
+            except RealizarError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        while not bench.engine._calls:
+            time.sleep(0.002)
+        if how == "close":
+            threading.Timer(0.05, bench.runner.gate.set).start()
+            bench.engine.close()
+        else:
+            monkeypatch.setattr(bench.scheduler, "computed", lambda chunks: 1 // 0)
+            bench.runner.gate.set()
+        thread.join(WAIT_S)
+        assert type(errors[0]) is (RealizarError if how == "close" else EngineFailed)

@@ -245,6 +245,14 @@ class Backend(ABC):
         logits: NDArray[np.float32] = plan.values[plan.graph.output][: plan.step.num_rows]
         return logits
 
+    def read_blocks(self, cache: Sequence[Any], blocks: Sequence[int]) -> NDArray[np.uint8]:
+        """The keys and values of cache blocks, uint8 [len(blocks), nbytes], in this backend's own layout."""
+        raise UnsupportedOp(f"backend {self.name!r} cannot save its KV cache")
+
+    def write_blocks(self, cache: Sequence[Any], blocks: Sequence[int], content: NDArray[np.uint8]) -> None:
+        """Replace the keys and values of cache blocks with what `read_blocks` gave."""
+        raise UnsupportedOp(f"backend {self.name!r} cannot restore its KV cache")
+
     def notes(self) -> Sequence[str]:
         """What a user should know about how the loaded model runs (a type dequantized at load, a missing cache)."""
         return ()

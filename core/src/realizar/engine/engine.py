@@ -7,6 +7,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import attrs
 
@@ -18,6 +20,8 @@ from realizar.errors import DeadlineExceeded, EngineFailed, QueueFull, RealizarE
 from realizar.trace import Tracer
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _RECENT = 32
 """Finished sequences from whose rate the time until the queue moves on is told."""
@@ -41,6 +45,7 @@ class Engine:
         self._max_waiting = max_waiting
         self._changed = threading.Condition()
         self._submitted: deque[Sequence] = deque()
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._closing = False
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
@@ -72,18 +77,21 @@ class Engine:
         if needed > self._scheduler.blocks.num_blocks:
             raise RealizarError(f"{needed} cache blocks needed, the cache has {self._scheduler.blocks.num_blocks}")
         with self._changed:
-            if self._closing:
-                raise RealizarError("the engine is closed")
-            if self._failure is not None:
-                raise EngineFailed("the engine's thread has failed; it must be restarted") from self._failure
+            self._prove_alive()
             waiting = len(self._submitted) + len(self._scheduler.waiting)
             if self._max_waiting is not None and waiting + len(sequences) > self._max_waiting:
                 raise QueueFull(waiting, self._retry_after_s())
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name="realizar-engine", daemon=True)
-                self._thread.start()
             self._submitted.extend(sequences)
-            self._changed.notify()
+            self._wake()
+
+    def between_steps(self, function: Callable[[], T]) -> T:
+        """What `function` returns (or raises) on the engine's thread, where nobody else touches the cache."""
+        answer: Future[T] = Future()
+        with self._changed:
+            self._prove_alive()
+            self._calls.append((function, answer))
+            self._wake()
+        return answer.result()
 
     def cancel(self, *sequences: Sequence) -> None:
         """Stop computing sequences and free their blocks before the next step."""
@@ -118,6 +126,18 @@ class Engine:
             release, self._release = self._release, lambda: None
         release()
 
+    def _prove_alive(self) -> None:
+        if self._closing:
+            raise RealizarError("the engine is closed")
+        if self._failure is not None:
+            raise EngineFailed("the engine's thread has failed; it must be restarted") from self._failure
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._loop, name="realizar-engine", daemon=True)
+            self._thread.start()
+        self._changed.notify()
+
     def _retry_after_s(self) -> float:
         """Seconds in which one sequence finishes, as the last ones did; a second where nothing is known."""
         times = self._finished_s
@@ -131,7 +151,9 @@ class Engine:
             log.exception("the engine's thread failed")
             self._give_up(failure)
             return
-        self._fail(self._all(), RealizarError("the engine was closed while the request was running"))
+        closed = RealizarError("the engine was closed while the request was running")
+        self._fail(self._all(), closed)
+        self._refuse_calls(closed)
         self._release_once()
 
     def _give_up(self, failure: BaseException) -> None:
@@ -144,15 +166,30 @@ class Engine:
         error = EngineFailed(f"the engine's thread failed: {type(failure).__name__}: {failure}")
         error.__cause__ = failure
         self._tell(sequences, error)
+        self._refuse_calls(error)
+
+    def _refuse_calls(self, error: Exception) -> None:
+        while self._calls:
+            self._calls.popleft()[1].set_exception(error)
+
+    def _answer_calls(self) -> None:
+        while self._calls:
+            function, answer = self._calls.popleft()
+            try:
+                answer.set_result(function())
+            except Exception as error:
+                answer.set_exception(error)
 
     def _collect(self) -> bool:
         """Take over what was submitted, drop what was cancelled or is late; waits for work; False when closing."""
         with self._changed:
-            while not (self._submitted or self._scheduler.has_work or self._closing):
+            while not (self._submitted or self._calls or self._scheduler.has_work or self._closing):
                 self._changed.wait()
             while self._submitted:
                 self._scheduler.add(self._submitted.popleft())
             closing = self._closing
+        if not closing:
+            self._answer_calls()
         now, late = time.perf_counter(), []
         for sequence in self._all():
             if sequence.cancelled:

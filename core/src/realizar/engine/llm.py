@@ -29,6 +29,7 @@ from realizar.engine.scheduler import Scheduler
 from realizar.engine.scoring import Scoring
 from realizar.engine.sequence import Sequence as EngineSequence
 from realizar.engine.service import Service
+from realizar.engine.sessions import Sessions
 from realizar.engine.speculation import PromptLookup, Proposer
 from realizar.engine.stats import EngineStats
 from realizar.engine.stream import PieceStream
@@ -105,6 +106,7 @@ class LLM:
             num_drafts=num_drafts,
         )  # fmt: skip
         self._engine = Engine(runner, scheduler, tracer, _releasing(opened), max_waiting)
+        self._sessions = Sessions(self._engine, scheduler, runner, loaded)
         self._finalizer = weakref.finalize(self, self._engine.close)
 
     def __enter__(self) -> LLM:
@@ -291,6 +293,22 @@ class LLM:
             for embedding in embeddings:
                 self._engine.cancel(embedding.sequence)
         return np.stack(vectors) if vectors else np.empty((0, self.config.hidden_size), np.float32)
+
+    def save_session(self, path: str | Path, prompt: Prompt, **chat: Any) -> int:
+        """Save the keys and values that the prefix cache has of a prompt; returns of how many of its tokens.
+
+        prompt: a text, messages (`chat` as for `LLM.chat`), or ids, such as those of a completion and its prompt. The
+        file holds what the prompt said. Raises UnsupportedOp if the backend cannot.
+        """
+        ids = self._prompts.encode(prompt, ChatOptions(chat.pop("tools", None), chat.pop("chat_template", None), chat))
+        return self._sessions.save(Path(path), ids)
+
+    def restore_session(self, path: str | Path) -> int:
+        """Give the prefix cache back what `save_session` wrote; returns how many tokens it now has of that prompt.
+
+        Raises FormatError for a file of another model, KV type, backend or version, and for a damaged one.
+        """
+        return self._sessions.restore(Path(path))
 
     def submit(self, sequence: EngineSequence) -> None:
         """Queue a sequence of the engine's own kind, for those who must see every step (benchmarks)."""

@@ -32,7 +32,7 @@ class ModelRunner:
         self.backend = backend
         self.block_size = cache_spec.block_size
         self._max_blocks = -(-max_model_len // self.block_size)
-        cache = backend.make_cache(cache_spec)
+        self._cache = cache = backend.make_cache(cache_spec)
         self._buckets = [self._compile(graph, weights, cache, bucket) for bucket in backend.buckets(limit)]
 
     def run(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
@@ -48,6 +48,14 @@ class ModelRunner:
         for chunk in chunks:
             chunk.sequence.num_computed += chunk.count - chunk.num_drafts
         return [logits[end - chunk.num_rows : end] for end, chunk in zip(ends, chunks, strict=True)]
+
+    def read_blocks(self, blocks: Sequence[int]) -> NDArray[np.uint8]:
+        """The content of cache blocks, as `Backend.read_blocks`."""
+        return self.backend.read_blocks(self._cache, blocks)
+
+    def write_blocks(self, blocks: Sequence[int], content: NDArray[np.uint8]) -> None:
+        """Replace the content of cache blocks, as `Backend.write_blocks`."""
+        self.backend.write_blocks(self._cache, blocks, content)
 
     def _compile(
         self, graph: Graph, weights: Mapping[str, Buffer], cache: Sequence[object], bucket: Bucket

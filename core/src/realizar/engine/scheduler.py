@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import logging
+from collections.abc import Callable
 
 import attrs
 
@@ -80,6 +81,29 @@ class Scheduler:
         self.waiting.clear()
         self.running.clear()
         self.blocks = BlockManager(self.blocks.num_blocks, self.blocks.block_size)
+
+    def cached_blocks(self, token_ids: list[int]) -> list[int]:
+        """The blocks of the longest run of full blocks of a text that can be reused, whoever holds them."""
+        return self.blocks.prefixes.find(self._keys_of(token_ids))
+
+    def adopt(self, token_ids: list[int], write: Callable[[list[int], int], None]) -> int:
+        """Take over a text of full blocks that others have computed; how many tokens of it can be reused afterwards.
+
+        write: called with new blocks and the index of the first of them in the text, to fill them. Only free blocks
+        are taken, and never those that the cache has of the same text.
+        """
+        keys, size, table = self._keys_of(token_ids), self.blocks.block_size, self.cached_blocks(token_ids)
+        self.blocks.hold(table)
+        first = len(table)
+        count = min(len(keys), first + self.blocks.num_free)
+        self.blocks.grow(table, count * size)
+        if count > first:
+            write(table[first:], first)
+        for i in range(first, count):
+            parent = keys[i - 1] if i else b""
+            self.blocks.publish(table[i], keys[i], parent, token_ids[i * size : (i + 1) * size])
+        self.blocks.release(table)
+        return count * size
 
     def schedule(self) -> list[Chunk]:
         """The chunks of the next step: one token of each decoding sequence first, then prefill, each by rank."""
@@ -221,6 +245,14 @@ class Scheduler:
         while len(keys) <= index:
             keys.append(block_key(self._parent(sequence, len(keys)), self._tokens(sequence, len(keys))))
         return keys[index]
+
+    def _keys_of(self, token_ids: list[int]) -> list[bytes]:
+        """The keys of all full blocks of a text that is no sequence."""
+        keys: list[bytes] = []
+        size = self.blocks.block_size
+        for end in range(size, len(token_ids) + 1, size):
+            keys.append(block_key(keys[-1] if keys else b"", token_ids[end - size : end]))
+        return keys
 
     def _parent(self, sequence: Sequence, index: int) -> bytes:
         if index:
