@@ -310,10 +310,10 @@ class LLM:
         """
         return self._sessions.restore(Path(path))
 
-    def submit(self, sequence: EngineSequence) -> None:
-        """Queue a sequence of the engine's own kind, for those who must see every step (benchmarks)."""
+    def submit(self, *sequences: EngineSequence) -> None:
+        """Queue sequences of the engine's own kind, for those who must see every step (benchmarks)."""
         self._prove_logits()
-        self._engine.submit(sequence)
+        self._engine.submit(*sequences)
 
     def warm_up(self) -> None:
         """Run a prefill and a decode step, so that whatever is compiled on first use is."""
