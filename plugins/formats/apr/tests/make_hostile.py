@@ -117,8 +117,6 @@ HEADER = {
     "too_many_tensors": (with_front(GOOD, 8, struct.pack("<I", 65537)), "at most 65536"),
     "more_tensors_than_bytes": (with_front(GOOD, 8, struct.pack("<I", 65536)), "65536 tensors in an index"),
     "one_tensor_more": (with_front(GOOD, 8, struct.pack("<I", 2)), "1 to 256"),
-    "trailer": (GOOD[:-1] + bytes([GOOD[-1] ^ 1]), "of the file"),
-    "trailer_of_other_bytes": (GOOD[:-40] + b"\1" + GOOD[-39:], "of the file"),
     "trailer_cut": (GOOD[:-2], "2 bytes behind the last tensor"),
 }
 
@@ -226,6 +224,12 @@ REFERENCE = bytes.fromhex(
 )  # fmt: skip
 """A file worked out from aprender's description by hand: bias [3] and weight [2, 3]."""
 
+DAMAGED = {
+    "trailer": GOOD[:-1] + bytes([GOOD[-1] ^ 1]),
+    "trailer_of_other_bytes": GOOD[:-40] + b"\1" + GOOD[-39:],
+}
+"""Variants that open, and whose checksum does not fit."""
+
 VALID = {
     "reference": REFERENCE,
     "good": GOOD,
@@ -252,7 +256,7 @@ VALID = {
 def main(directory):
     """Write every case as DIRECTORY/NAME.apr."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, content in {**{name: case[0] for name, case in CASES.items()}, **VALID}.items():
+    for name, content in {**{name: case[0] for name, case in CASES.items()}, **DAMAGED, **VALID}.items():
         (directory / f"{name}.apr").write_bytes(content)
 
 

@@ -156,7 +156,7 @@ def _charsmap(rest: JsonObject) -> bytes | None:
 
 def _texts(metadata: JsonObject, key: str) -> list[str] | None:
     values = metadata.get(key, list)
-    if values is not None and not all(type(value) is str for value in values):
+    if values is not None and not set(map(type, values)) <= {str}:
         raise FormatError(f"{metadata.source}: {key}: found an element that is none, expected strings")
     return values
 
@@ -170,8 +170,8 @@ def _numbers(metadata: JsonObject, key: str, count: int, kind: type) -> list[Any
         raise FormatError(
             f"{metadata.source}: {key}: found {len(values)} elements, expected {count}, one for each token"
         )
-    kinds = (int,) if kind is int else (int, float)
-    if not all(type(value) in kinds and abs(value) <= MAX_NUMBER for value in values):
+    kinds = {int} if kind is int else {int, float}
+    if not (set(map(type, values)) <= kinds and all(abs(value) <= MAX_NUMBER for value in values)):
         raise FormatError(
             f"{metadata.source}: {key}: found an element that is none, expected {kind.__name__}s up to 2^128"
         )
