@@ -6,6 +6,7 @@ import logging
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -15,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realizar import prepacked
-from realizar.backend import BackendOptions
+from realizar.backend import Backend, BackendOptions
 from realizar.cli.inspect import describe
 from realizar.conversion.convert import convert
 from realizar.conversion.prepacking import prepacked as with_copies
 from realizar.conversion.quantization import quantize_model
-from realizar.conversion.verification import verify
+from realizar.conversion.verification import Report, verify
 from realizar.dtypes import DTYPES
 from realizar.engine import loader
 from realizar.errors import FormatError, ModelError, PluginError, UnsupportedOp
@@ -60,6 +61,16 @@ class Columns(NumpyBackend):
     def load_prepacked(self, tensor, ops, data):
         self.from_copies.append(tensor.name)
         return data.view(np.float32).reshape(tensor.shape[::-1]).T
+
+
+class AllZero(Columns):
+    """Copies everything, without a look at it."""
+
+    def prepacked_nbytes(self, tensor):
+        return 8
+
+    def prepack(self, tensor, ops):
+        return np.zeros(8, np.uint8)
 
 
 class Kept(Format):
@@ -282,18 +293,62 @@ class TestConversion:
 
 class TestVerify:
     @pytest.fixture
-    def report(self, monkeypatch):
-        def run(file: ModelFile) -> list[str]:
+    def backends(self, monkeypatch):
+        """The backends that are here, at first none that makes copies."""
+        found: list[type[Backend]] = [NumpyBackend]
+
+        class Host:
+            def contributions(self, kind: str) -> list[Any]:
+                assert kind == "backend"
+                return [SimpleNamespace(contribution=backend) for backend in found]
+
+        monkeypatch.setattr("realizar.conversion.copy_verification.host", Host)
+        return found
+
+    @pytest.fixture
+    def report(self, monkeypatch, backends):
+        def run(file: ModelFile) -> Report:
             target = Kept()
             target.model = file
             monkeypatch.setattr("realizar.conversion.verification.choose_format", lambda *args: target)
             monkeypatch.setattr("realizar.conversion.verification.build_tokenizer", lambda spec: None)
-            return verify(Path("x")).findings
+            return verify(Path("x"))
 
         return run
 
-    def test_sound(self, report):
-        assert report(written()) == []
+    def test_sound(self, report, backends):
+        found = report(written())
+        assert found.findings == []
+        assert "copies in layout 'columns-2': only checksums are checked" in found.notes[-1]
+        backends.append(Columns)
+        assert report(written()) == attrs.evolve(found, notes=found.notes[:-1])
+
+    @pytest.mark.parametrize("nbytes", [4 * 128 * 64, 4 * 128 * 64 - 4, 0])
+    def test_a_forged_copy(self, report, backends, nbytes):
+        """All its checksums fit; but it is not what its backend makes of the weight."""
+        file = written()
+        copy, data = file.prepacked["columns-2"][UP], np.zeros(nbytes, np.uint8)
+        header = copy.read()[:HEADER_NBYTES].copy()
+        header[16:20] = np.frombuffer(zlib.crc32(data.data).to_bytes(4, "little"), np.uint8)
+        forged = with_copy(file, UP, memory_tensor("copy", np.concatenate([header, data]), copy.dtype))
+        assert report(forged).findings == []
+        backends.append(Columns)
+        assert report(forged).findings == [f"memory: copy: found other bytes than backend 'columns' makes of {UP!r}"]
+
+    def test_a_copy_of_what_needs_none(self, report, backends):
+        file, norm = written(), "model.norm.weight"
+        tensor = file.tensors[norm]
+        forged = attrs.evolve(prepacked.copy_to_write(tensor, LINEAR, AllZero()), source="copy")
+        backends.append(Columns)
+        found = report(with_copy(file, norm, forged)).findings
+        assert found == [f"copy: found other bytes than backend 'columns' makes of {norm!r}"]
+
+    def test_a_model_that_has_no_graph(self, report, backends):
+        """That is one finding; the copies fit all the same."""
+        backends.append(Columns)
+        file = written()
+        (finding,) = report(attrs.evolve(file, config=attrs.evolve(file.config, model_type="odd"))).findings
+        assert "unknown architecture 'odd'" in finding
 
     @pytest.mark.parametrize(
         "at, content, said",
@@ -306,15 +361,15 @@ class TestVerify:
     )
     def test_damage(self, report, at, content, said):
         file = written()
-        (finding,) = report(with_copy(file, UP, planted(file.prepacked["columns-2"][UP], at, content)))
+        (finding,) = report(with_copy(file, UP, planted(file.prepacked["columns-2"][UP], at, content))).findings
         assert copy_name("columns-2", UP) in finding and said in finding
 
     def test_too_short(self, report):
-        (finding,) = report(with_copy(written(), UP, unread("copy", (63,))))
+        (finding,) = report(with_copy(written(), UP, unread("copy", (63,)))).findings
         assert finding == "copy: found 63 U8, expected 64 U8"
 
     def test_a_copy_of_nothing(self, report):
-        (finding,) = report(with_copy(written(), "gone", unread("copy", (99,))))
+        (finding,) = report(with_copy(written(), "gone", unread("copy", (99,)))).findings
         assert finding == "copy: found a copy of a tensor that is not in the file"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
-from realizar import prepacked
+from realizar.conversion.copy_verification import verify_copies
 from realizar.errors import RealizarError
 from realizar.model import ModelFile
 from realizar.progress import Progress, silent
@@ -51,10 +51,8 @@ def verify(path: Path, model_format: str | None = None, progress: Progress = sil
             findings += _scan(tensor)
             tensor.release()
         progress("scanning", len(model.tensors), len(model.tensors))
-        for copies in model.prepacked.values():
-            for name, copy in copies.items():
-                findings += prepacked.findings(copy, model.tensors.get(name))
-        return Report(findings, notes, len(model.tensors), sum(t.nbytes for t in model.tensors.values()))
+        wrong, more = verify_copies(model, progress)
+        return Report(findings + wrong, notes + more, len(model.tensors), sum(t.nbytes for t in model.tensors.values()))
     finally:
         model.close()
 
