@@ -12,9 +12,8 @@ EXAMPLES = Path(__file__).parent / "examples"
 EXPECTED = {
     "convert_and_bench_apr": [
         "layout numba-1",
-        "prepacked: ",
-        "load, prepacked: ",
-        "decode, prepacked: ",
+        "open and load, s: prepacked ",
+        "decode, tokens/s: prepacked ",
         "logits: the same bits",
     ],
     "inference": ["1. The Moon", "stream: ", "first token after ", "batch: 'The sky is"],

@@ -23,9 +23,12 @@ from realizar.selection import choose_backend, choose_target
 DECODE = Case(n_prompt=0, n_gen=64)
 CONTEXT = 128
 
+Figures = Mapping[str, float]
+"""What one round gives: "open, s" and the like -> number."""
+
 
 def main(model: str = "smollm2", backend: str | None = None, rounds: str = "7") -> None:
-    """Load times from the path to loaded weights, with all files in the system's cache; decode of 64 tokens."""
+    """Loading with all files in the system's cache, and decode of 64 tokens, as medians of `rounds` rounds."""
     cls, _ = choose_backend(backend)
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(open_named(model, allow_download=True)) as source:
         files = {"source": source.path, "apr": Path(folder) / "plain.apr", "prepacked": Path(folder) / "packed.apr"}
@@ -37,51 +40,49 @@ def main(model: str = "smollm2", backend: str | None = None, rounds: str = "7") 
         for name, path in files.items():
             print(f"{name}: {path.stat().st_size / 1e6:.1f} MB")
 
-        tell("load", "s", in_turns({name: loading(path, cls.name) for name, path in files.items()}, int(rounds)))
+        in_turns({name: loading(path, cls.name) for name, path in files.items()}, int(rounds))
         with contextlib.ExitStack() as stack:
             llms = {
                 name: stack.enter_context(LLM(path, backend=cls.name, max_model_len=CONTEXT))
                 for name, path in files.items()
             }
-            tell("decode", "tokens/s", in_turns({name: decoding(llm) for name, llm in llms.items()}, int(rounds)))
+            in_turns({name: decoding(llm) for name, llm in llms.items()}, int(rounds))
             logits = {llm.logits([1, 2, 3]).tobytes() for llm in llms.values()}
             print("logits:", "the same bits" if len(logits) == 1 else "they differ")
 
 
-def loading(path: Path, backend: str) -> Callable[[], float]:
-    """Gives the seconds from a path to weights that are ready to run."""
+def loading(path: Path, backend: str) -> Callable[[], Figures]:
+    """Times from a path to an open file (its vocabulary is read), and on to weights that are ready to run."""
 
-    def seconds() -> float:
+    def load() -> Figures:
         start = time.perf_counter()
         loaded = load_model(path, BackendOptions(), backend=backend)
-        end = time.perf_counter()
+        seconds = time.perf_counter() - start
         loaded.backend.close()
         loaded.file.close()
-        return end - start
+        return {"open, s": seconds - loaded.load_s, "load, s": loaded.load_s, "open and load, s": seconds}
 
-    return seconds
+    return load
 
 
-def decoding(llm: LLM) -> Callable[[], float]:
-    """Gives tokens a second."""
+def decoding(llm: LLM) -> Callable[[], Figures]:
+    """Speed on random tokens."""
     rng = np.random.default_rng(0)
-    return lambda: measure(llm, DECODE, rng).tokens_per_s
+    return lambda: {"decode, tokens/s": measure(llm, DECODE, rng).tokens_per_s}
 
 
-def in_turns(works: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each gives in every round, after one that does not count: all meet the same minute."""
-    found = [{name: work() for name, work in works.items()} for _ in range(rounds + 1)]
-    return {name: [values[name] for values in found[1:]] for name in works}
+def in_turns(works: Mapping[str, Callable[[], Figures]], rounds: int) -> None:
+    """Print medians, and the median, lowest and highest of each round's ratio to the source.
 
-
-def tell(what: str, unit: str, found: Mapping[str, list[float]]) -> None:
-    """Medians, and the median, lowest and highest of the ratios of each round to the source."""
-    for name, values in found.items():
-        ratios = [value / base for value, base in zip(values, found["source"], strict=True)]
-        print(
-            f"{what}, {name}: {statistics.median(values):.3g} {unit}, "
-            f"{statistics.median(ratios):.2f} x source ({min(ratios):.2f}-{max(ratios):.2f})"
-        )
+    All take turns, so that they meet the same minute; the first round does not count.
+    """
+    found = [{name: work() for name, work in works.items()} for _ in range(rounds + 1)][1:]
+    for what in found[0]["source"]:
+        for name in works:
+            values = [of_round[name][what] for of_round in found]
+            ratios = [of_round[name][what] / of_round["source"][what] for of_round in found]
+            spread = f"{statistics.median(ratios):.2f} x source ({min(ratios):.2f}-{max(ratios):.2f})"
+            print(f"{what}: {name} {statistics.median(values):.3g}, {spread}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ special tokens are those that look like it, as realizar 0.8 decides (`src/apr/sp
 from __future__ import annotations
 
 import base64
+import math
 import re
 from typing import Any
 
@@ -171,11 +172,17 @@ def _numbers(metadata: JsonObject, key: str, count: int, kind: type) -> list[Any
             f"{metadata.source}: {key}: found {len(values)} elements, expected {count}, one for each token"
         )
     kinds = {int} if kind is int else {int, float}
-    if not (set(map(type, values)) <= kinds and all(abs(value) <= MAX_NUMBER for value in values)):
+    found = set(map(type, values))
+    if not (found <= kinds and _are_small(values)):
         raise FormatError(
             f"{metadata.source}: {key}: found an element that is none, expected {kind.__name__}s up to 2^128"
         )
-    return list(map(kind, values))
+    return values if found == {kind} else list(map(kind, values))
+
+
+def _are_small(values: list[Any]) -> bool:
+    """Whether all are numbers up to MAX_NUMBER, and none is NaN, which shows in sums and seldom in comparisons."""
+    return not values or (-MAX_NUMBER <= min(values) and max(values) <= MAX_NUMBER and not math.isnan(sum(values)))
 
 
 def _token_id(metadata: JsonObject, key: str, count: int) -> int | None:
