@@ -243,6 +243,8 @@ VALID = {
     "signed": with_front(PLAIN, 6, b"\x08\4"),
     "more_behind": PLAIN + bytes(100),
     "tied": file(None, [record("lm_head.weight"), record("model.embed_tokens.weight")], bytes(64)),
+    "copy_of_nothing": one("realizar.prepacked.numba-1.t", 7, (64,), 0, 64),
+    "copy_without_a_name": one("realizar.prepacked.", 7, (64,), 0, 64),
     "empty_tensor": one(shape=(0, 5), nbytes=0),
     "scalar": one(shape=(), nbytes=4),
     "config": file({**CONFIG, **WORDS}, [record("model.embed_tokens.weight", 0, (3, 8), 0, 96)], bytes(96)),
