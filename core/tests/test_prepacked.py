@@ -52,6 +52,9 @@ class Columns(NumpyBackend):
         self.loaded.append(tensor.name)
         return np.asfortranarray(super().load(tensor, ops))
 
+    def reserve(self, tensors, prepacked=frozenset()):
+        self.promised = prepacked
+
     def prepacked_nbytes(self, tensor):
         return 4 * int(np.prod(tensor.shape)) if len(tensor.shape) == 2 else 0
 
@@ -140,6 +143,7 @@ class TestUse:
             loaded = load(file)
         matrices = {name for name, tensor in file.tensors.items() if len(tensor.shape) == 2}
         assert set(loaded.backend.from_copies) == set(file.prepacked["columns-2"]) == matrices
+        assert loaded.backend.promised == matrices
         assert set(loaded.backend.loaded) == set(file.tensors) - matrices
         for name, tensor in file.tensors.items():
             np.testing.assert_array_equal(loaded.weights[name], tensor.to_float32())

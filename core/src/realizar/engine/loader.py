@@ -15,6 +15,7 @@ from realizar.backend import Backend, BackendOptions, Buffer
 from realizar.errors import FormatError, ModelError, PluginError
 from realizar.graph import Graph
 from realizar.model import ModelConfig, ModelFile
+from realizar.parity import prove_parity
 from realizar.prepacked import data_of
 from realizar.progress import Progress, silent
 from realizar.selection import build_graph, choose_backend, open_model
@@ -50,7 +51,8 @@ def load_model(
 ) -> LoadedModel:  # fmt: skip
     """Open `model`, build its graph and load every weight the graph reads.
 
-    Raises RealizarError for anything wrong with the file, the plugins or the options.
+    Raises RealizarError for anything wrong with the file, the plugins or the options, and ParityError if the backend
+    does not compute what the reference does.
     """
     file = open_named(model, model_format=model_format, allow_download=allow_download, progress=progress)
     start = time.perf_counter_ns()
@@ -67,6 +69,8 @@ def load_model(
     chosen = cls(attrs.evolve(options, kv_type=kv_type), progress)
     chosen.tracer = tracer
     weights = _load_weights(chosen, graph, file, progress)
+    if chosen.proves_parity:
+        prove_parity(chosen, graph, weights, file.tensors, kv_type)
     for note in chosen.notes():
         log.warning("%s: %s", cls.name, note)
     end = time.perf_counter_ns()
@@ -84,7 +88,7 @@ def _load_weights(backend: Backend, graph: Graph, file: ModelFile, progress: Pro
     """Every tensor that the graph reads, one after another: a file's pages are given back once they are loaded."""
     weights = {}
     uses, copies = graph.tensor_ops, _Copies(backend, file)
-    backend.reserve([file.tensors[name] for name in uses])
+    backend.reserve([file.tensors[name] for name in uses], copies.names)
     for done, (name, ops) in enumerate(uses.items()):
         progress("loading weights", done, len(uses))
         tensor, data = file.tensors[name], copies.data(name)
@@ -103,6 +107,11 @@ class _Copies:
         self._backend, self._file = backend, file
         self._copies = file.prepacked.get(backend.prepacked_layout or "", {})
         self._unfit: list[str] = []
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the tensors that have a copy."""
+        return frozenset(self._copies)
 
     def data(self, name: str) -> NDArray[np.uint8] | None:
         """The copy of a tensor; None if there is none or it does not fit."""

@@ -64,8 +64,14 @@ class NumbaBackend(Backend):
         threads = available_threads()
         return Availability(50, f"{threads} thread{'s' * (threads != 1)}, {path}")
 
-    def reserve(self, tensors: Sequence[LazyTensor]) -> None:
-        self.runtime.loader.reserve(tensors)
+    @classmethod
+    def weights_nbytes(cls, tensors: Sequence[LazyTensor]) -> int:
+        from realizar_numba.weights.loader import arena_nbytes
+
+        return arena_nbytes(tensors)
+
+    def reserve(self, tensors: Sequence[LazyTensor], prepacked: frozenset[str] = frozenset()) -> None:
+        self.runtime.loader.reserve(tensors, prepacked)
 
     def load(self, tensor: LazyTensor, ops: frozenset[str]) -> Buffer:
         """Vectors as float32 arrays, matrices as PackedWeight, experts as lists of PackedWeight."""
@@ -74,7 +80,7 @@ class NumbaBackend(Backend):
     def prepacked_nbytes(self, tensor: LazyTensor) -> int:
         from realizar_numba.weights.loader import arena_nbytes
 
-        return arena_nbytes(tensor)
+        return arena_nbytes([tensor])
 
     def prepack(self, tensor: LazyTensor, ops: frozenset[str]) -> NDArray[np.uint8]:
         return self.runtime.loader.prepack(tensor)
@@ -95,6 +101,7 @@ class NumbaBackend(Backend):
 
     def compile(self, plan: Plan) -> StepFn:
         """As inherited, but neighbouring fused blocks become one program: a step is one call, however many layers."""
+        self.runtime.compile_ahead(plan)
         parts = [(block.name, self._compile_or_walk(block, plan)) for block in plan.graph.blocks]
         merged = self.runtime.merge([part for _, part in parts], plan)
 

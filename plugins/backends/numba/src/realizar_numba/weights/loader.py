@@ -39,27 +39,31 @@ class WeightLoader:
         self._dequantized: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(3, np.int64))
         """Type -> tensors, their bytes in the file, their bytes in memory."""
 
-    def reserve(self, tensors: Iterable[LazyTensor]) -> None:
-        """Size the arena for these tensors, of which only the headers are read."""
-        self.arena.reserve(sum(map(arena_nbytes, tensors)))
+    def reserve(self, tensors: Sequence[LazyTensor], prepacked: frozenset[str]) -> None:
+        """Size the arena for these tensors, of which only the headers are read; compile what packs the rest."""
+        self.arena.reserve(arena_nbytes(tensors))
+        packed = [tensor for tensor in tensors if len(tensor.shape) > 1 and tensor.name not in prepacked]
+        with self._kernels.gathering(self._pool.num_threads):
+            for name in {_layout_name(tensor.dtype) for tensor in packed}:
+                self._packing(name)
 
     def load(self, tensor: LazyTensor) -> Buffer:
         """A vector as float32, a matrix packed, a stack of matrices as a list of packed ones."""
         if len(tensor.shape) < 2:
             return np.array(tensor.to_float32())
-        room = self.arena.take(arena_nbytes(tensor))
+        room = self.arena.take(arena_nbytes([tensor]))
         self._pack_into(room, tensor)
         return self._loaded(tensor, room)
 
     def prepack(self, tensor: LazyTensor) -> Bytes:
         """The bytes of a loaded matrix or stack, zeros where pieces are filled up to whole cache lines."""
-        room = aligned_zeros(arena_nbytes(tensor))
+        room = aligned_zeros(arena_nbytes([tensor]))
         self._pack_into(room, tensor)
         return room
 
     def load_prepacked(self, tensor: LazyTensor, data: Bytes) -> Buffer:
         """As `load`, from what `prepack` gave: one copy into the arena, whose huge pages a mapped file has not."""
-        room = self.arena.take(arena_nbytes(tensor))
+        room = self.arena.take(arena_nbytes([tensor]))
         np.copyto(room, data)
         return self._loaded(tensor, room)
 
@@ -104,9 +108,12 @@ class WeightLoader:
         )  # fmt: skip
         name = weight.type_name
         program = Program(self._kernels, self._pool.num_threads)
-        program.append(self._kernels.address(f"packing ({name})", build_pack, name), arguments)
+        program.append(self._packing(name), arguments)
         one_token = np.ones(1, np.int64)
         self._pool.run(program.table(), address(one_token))
+
+    def _packing(self, name: str) -> int:
+        return self._kernels.address(f"packing ({name})", build_pack, name)
 
 
 def _layout_name(element: DType) -> str:
@@ -117,8 +124,13 @@ def _row_shape(tensor: LazyTensor) -> Sequence[int]:
     return (tensor.row_nbytes,) if tensor.dtype.is_quantized else tensor.shape[-1:]
 
 
-def arena_nbytes(tensor: LazyTensor) -> int:
-    """Room that a tensor takes, its matrices one after another from cache lines on; none for a vector."""
+def arena_nbytes(tensors: Iterable[LazyTensor]) -> int:
+    """Bytes of the arena for these tensors, packed; only their headers are read."""
+    return sum(map(_arena_nbytes, tensors))
+
+
+def _arena_nbytes(tensor: LazyTensor) -> int:
+    """Matrices one after another, each from a cache line on; none for a vector."""
     if len(tensor.shape) < 2:
         return 0
     *stack, rows, columns = tensor.shape
