@@ -37,6 +37,7 @@ TOLERANCE = 1e-4
 REFUSED = {
     "smollm3": "rotates", "qwen2_moe": "is_sparse", "qwen3_moe": "is_sparse", "gemma2": "attention_scale",
     "gemma3": "attention_scale", "gemma3, linear": "attention_scale", "falcon, rw": "alibi_multiplier",
+    "phi, norms of heads": "use_qk_norm",
 }  # fmt: skip
 """Cases that a GGUF file cannot hold, and what the refusal names."""
 

@@ -94,10 +94,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_neox": ("gpt_neox", _NO_KV),
     "gpt_neox, sequential": ("gpt_neox", {**_NO_KV, "use_parallel_residual": False}),
     "phi": ("phi", _SIZES),
+    "phi, norms of heads": ("phi", {**_SIZES, "qk_layernorm": True}),
     "stablelm": ("stablelm", {**_SIZES, "use_qkv_bias": True}),
     "stablelm, parallel": ("stablelm", {**_SIZES, "use_parallel_residual": True}),
+    "stablelm, norms of heads": ("stablelm", {**_SIZES, "qk_layernorm": True}),
     "starcoder2": ("starcoder2", {**_SIZES, "sliding_window": 5}),
     "cohere": ("cohere", {**_SIZES, "logit_scale": 0.25}),
+    "cohere, norms of heads": ("cohere", {**_SIZES, "use_qk_norm": True, "logit_scale": 0.5}),
     "falcon, 7b": ("falcon", _FALCON),
     "falcon, 40b": ("falcon", {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
     "falcon, rw": ("falcon", {
@@ -179,7 +182,7 @@ def check(model: Any, config: ModelConfig, tensors: Mapping[str, LazyTensor], ba
 LLAMA_CPP = os.environ.get("REALIZAR_LLAMA_CPP_MODELS")
 
 IN_GGUF: dict[str, dict[str, Any]] = {
-    **{name: {} for name in CASES if name not in ("falcon, rw", "qwen2_moe", "qwen3_moe")},
+    **{name: {} for name in CASES if name not in ("falcon, rw", "qwen2_moe", "qwen3_moe", "phi, norms of heads")},
     "mistral": {"sliding_window": None},
     "mixtral": {"sliding_window": None},
     "starcoder2": {"sliding_window": None},

@@ -25,6 +25,7 @@ _GPT2 = {
 }  # fmt: skip
 _GEMMA = {"hidden_act": "hidden_activation"}
 SPELLINGS: dict[str, dict[str, str]] = {
+    **dict.fromkeys(("phi", "stablelm"), {"use_qk_norm": "qk_layernorm"}),
     "gpt2": _GPT2, "gemma2": _GEMMA, "gemma3_text": _GEMMA,
     "mixtral": {"num_experts": "num_local_experts"},
     "gpt_neox": {"partial_rotary_factor": "rotary_pct", "rope_theta": "rotary_emb_base"},

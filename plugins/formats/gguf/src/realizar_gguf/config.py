@@ -79,6 +79,7 @@ def read_config(metadata: Metadata, tensors: Iterable[TensorInfo]) -> ModelConfi
     values |= _optional(keys)
     values |= _sliding(keys, kind, values)
     values |= _embedding(keys, shapes.get("token_types.weight"))
+    values["use_qk_norm"] = kind.qk_norms and "blk.0.attn_q_norm.weight" in shapes
     values |= kind.derive(values)
     if keys.size("attention.value_length") not in (None, values["head_dim"]):
         keys.understood.discard(f"{architecture}.attention.value_length")

@@ -28,7 +28,8 @@ class Family:
     names: parts of layers named otherwise than usual. interleaved: whether rotary pairs lie side by side in the rows of
     q and k. fused: projections that lie one above the other in one tensor. sliding_pattern: of so many layers the last
     sees everything. derive: fields that follow from those read. layer_norm: whether norms subtract the mean.
-    written: keys that a file of it must have, or has otherwise than the fields of the same names.
+    written: keys that a file of it must have, or has otherwise than the fields of the same names. qk_norms: whether
+    some models of it have norms on queries and keys, which only the tensors show.
     """
 
     model_type: str
@@ -40,6 +41,7 @@ class Family:
     derive: Callable[[Values], dict[str, Any]] = attrs.field(default=lambda values: {})
     layer_norm: bool = False
     written: Callable[[ModelConfig], dict[str, Any]] = attrs.field(default=lambda config: {})
+    qk_norms: bool = False
 
 
 _POST_NORMS = {
@@ -104,9 +106,11 @@ FAMILIES: dict[str, Family] = {
         written=lambda config: {"use_parallel_residual": config.use_parallel_residual},
     ),
     "phi2": Family("phi", {"hidden_act": "gelu_tanh", "use_parallel_residual": True}, layer_norm=True),
-    "stablelm": Family("stablelm", {"use_parallel_residual": True}, layer_norm=True),
+    "stablelm": Family("stablelm", {"use_parallel_residual": True}, layer_norm=True, qk_norms=True),
     "starcoder2": Family("starcoder2", {"hidden_act": "gelu_tanh"}, layer_norm=True),
-    "command-r": Family("cohere", {"use_parallel_residual": True}, interleaved=True, layer_norm=True),
+    "command-r": Family(
+        "cohere", {"use_parallel_residual": True}, interleaved=True, layer_norm=True, qk_norms=True
+    ),
     "falcon": Family("falcon", _FALCON, fused=(FUSED_QKV,), layer_norm=True),
     "falcon, two norms": Family(
         "falcon", {**_FALCON, "num_ln_in_parallel_attn": 2},

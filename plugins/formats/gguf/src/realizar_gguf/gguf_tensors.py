@@ -5,13 +5,14 @@ The inverse of what `reader` does; a tensor that came from a GGUF file gets its 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Mapping
 
 import attrs
 import numpy as np
 
 from realizar.architectures.rope import FACTORS, LONG_FACTORS, SHORT_FACTORS, rotation
-from realizar.derived import FUSED_GATE_UP, FUSED_QKV, as_vector, fused, pair_joined
+from realizar.derived import FUSED_GATE_UP, FUSED_QKV, as_vector, fused, head_by_head, pair_joined
 from realizar.dtypes import DTYPES
 from realizar.errors import FormatError, ModelError
 from realizar.model import ModelConfig
@@ -62,17 +63,16 @@ def _untied(config: ModelConfig, tensors: Mapping[str, LazyTensor]) -> dict[str,
 
 def _put(tensor: LazyTensor, config: ModelConfig, family: Family) -> LazyTensor:
     name = tensor.name
-    if family.interleaved and ".self_attn.q_proj." in name:
-        tensor = pair_joined(tensor, config.num_attention_heads)
-    if family.interleaved and ".self_attn.k_proj." in name:
-        tensor = pair_joined(tensor, config.num_key_value_heads)
+    if family.interleaved and (match := re.search(r"\.([qk])_(proj|norm)\.", name)):
+        heads = config.num_attention_heads if match[1] == "q" else config.num_key_value_heads
+        tensor = pair_joined(tensor, heads) if match[2] == "proj" else head_by_head(tensor, heads, pair_joined)
     if name.endswith(".shared_expert_gate.weight"):
         tensor = as_vector(tensor)
-    return _widened(tensor) if len(tensor.shape) == 1 else tensor
+    return _widened(tensor) if len(tensor.shape) == 1 or name.endswith("_norm.weight") else tensor
 
 
 def _widened(tensor: LazyTensor) -> LazyTensor:
-    """Vectors are float32, as llama.cpp's kernels want them; nothing is rounded."""
+    """Vectors and norms are float32, as llama.cpp's kernels want them; nothing is rounded."""
     if tensor.dtype.name not in ("F16", "BF16"):
         return tensor
     return attrs.evolve(tensor, dtype=F32, read=tensor.to_float32)

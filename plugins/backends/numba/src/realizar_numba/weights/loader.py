@@ -40,9 +40,9 @@ class WeightLoader:
         """Size the arena for these tensors, of which only the headers are read."""
         self.arena.reserve(sum(map(_arena_nbytes, tensors)))
 
-    def load(self, tensor: LazyTensor) -> Buffer:
-        """A vector as float32, a matrix packed, a stack of matrices as a list of packed ones."""
-        if len(tensor.shape) < 2:
+    def load(self, tensor: LazyTensor, is_plain: bool) -> Buffer:
+        """A vector as float32, and whatever is to be plain; a matrix packed, a stack of matrices as a list of those."""
+        if len(tensor.shape) < 2 or is_plain:
             return np.array(tensor.to_float32())
         rows, columns = tensor.shape[-2:]
         stack = tensor.read().reshape(-1, rows, *_row_shape(tensor))
