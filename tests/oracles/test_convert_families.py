@@ -28,7 +28,7 @@ for plugin in ("realizar_gguf", "realizar_safetensors"):
 
 FAMILIES = runpy.run_path(str(Path(__file__).with_name("test_families.py")))
 CASES, random_model = FAMILIES["CASES"], FAMILIES["random_model"]
-CHANGES = FAMILIES["IN_GGUF"]
+CHANGES = {**FAMILIES["IN_GGUF"], "stablelm, norms of heads": {}}
 IN_GGUF = {name: (model_type, values | CHANGES.get(name, {})) for name, (model_type, values) in CASES.items()}
 IN_GGUF["gemma3, linear"][1]["query_pre_attn_scalar"] = 16
 
@@ -91,8 +91,12 @@ WITH_GELU = ("gemma3", "gpt2")
 FIRST = {
     "llama": {}, "llama, llama3": {}, "llama, yarn": {}, "qwen2": {}, "qwen3": {}, "gemma3": {},
     "phi3": {"sliding_window": None}, "phi3, longrope": {}, "gpt2": {"n_ctx": 64}, "mixtral": {},
+    "stablelm, norms of heads": {}, "cohere, norms of heads": {"num_hidden_layers": 64},
 }  # fmt: skip
-"""The first families of decoders; llama.cpp leaves the window of Phi-3 out."""
+"""The first families of decoders, and those with norms of heads.
+
+llama.cpp leaves the window of Phi-3 out, and looks for the norms of Command R+ in models of 64 layers or more.
+"""
 
 
 class Batch(ctypes.Structure):
