@@ -41,9 +41,7 @@ REFUSED = {
 }  # fmt: skip
 """Cases that a GGUF file cannot hold, and what the refusal names."""
 
-NOT_CHECKPOINTS = {
-    **dict.fromkeys(("falcon, 7b", "falcon, 40b", "mpt"), "cannot be written"), "llama, llama3": "ready-made"
-}  # fmt: skip
+NOT_CHECKPOINTS = {"llama, llama3": "ready-made"}
 """Cases that are not written as checkpoints, and why."""
 
 

@@ -71,8 +71,15 @@ NAMES: dict[str, Names] = {
         "embed_tokens": "embed_in", "norm": "final_layer_norm", "lm_head": "embed_out"}, {
         **_NEOX_MLP, FUSED_QKV: "attention.query_key_value", "self_attn.o_proj": "attention.dense"}, (FUSED_QKV,)),
     "bloom": Names("BloomForCausalLM", "transformer.", "h.", _OTHER, {**_NEOX_MLP, **_ATTENTION}, (FUSED_QKV,)),
+    "falcon": Names("FalconForCausalLM", "transformer.", "h.", _OTHER, {**_NEOX_MLP, **_ATTENTION}, (FUSED_QKV,)),
+    "falcon, two norms": Names("FalconForCausalLM", "transformer.", "h.", _OTHER, {
+        **_NEOX_MLP, **_ATTENTION, "input_layernorm": "ln_attn", "post_attention_layernorm": "ln_mlp"}, (FUSED_QKV,)),
+    "mpt": Names("MptForCausalLM", "transformer.", "blocks.", {"embed_tokens": "wte", "norm": "norm_f"}, {
+        FUSED_QKV: "attn.Wqkv", "self_attn.o_proj": "attn.out_proj", "input_layernorm": "norm_1",
+        "post_attention_layernorm": "norm_2", "mlp.up_proj": "ffn.up_proj", "mlp.down_proj": "ffn.down_proj"},
+        (FUSED_QKV,)),
 }  # fmt: skip
-"""By model_type; a family that is not here can be read, but not written."""
+"""By model_type, and what else tells two of one apart; a family that is not here can be read, but not written."""
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
 _PARTS = {
@@ -90,7 +97,8 @@ def names_of(config: ModelConfig) -> Names:
         raise FormatError(
             f"{config.model_type} models cannot be written as Hugging Face directories; known: {', '.join(NAMES)}"
         )
-    return NAMES[config.model_type]
+    two_norms = f"{config.model_type}, two norms"
+    return NAMES[two_norms if config.num_ln_in_parallel_attn == 2 and two_norms in NAMES else config.model_type]
 
 
 def as_checkpoint(config: ModelConfig, tensors: Mapping[str, LazyTensor]) -> tuple[ModelConfig, dict[str, LazyTensor]]:
