@@ -5,6 +5,7 @@ The inverse of what `reader` does; a tensor that came from a GGUF file gets its 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Container, Mapping
 
@@ -20,6 +21,8 @@ from realizar.tensors import Array, LazyTensor
 from realizar_gguf.families import Family, architecture_of
 from realizar_gguf.names import gguf_name
 
+log = logging.getLogger(__name__)
+
 F32 = DTYPES["F32"]
 
 PARTS = {
@@ -32,7 +35,7 @@ def gguf_tensors(config: ModelConfig, tensors: Mapping[str, LazyTensor]) -> list
     """All tensors with GGUF's names; raises FormatError for one that the family has no place for."""
     _, family = architecture_of(config)
     try:
-        put = {name: _put(tensor, config, family) for name, tensor in _untied(config, tensors).items()}
+        put = {name: _put(tensor, config, family) for name, tensor in _used(config, family, tensors).items()}
         put = _fuse(put, family)
     except ModelError as error:
         raise FormatError(str(error)) from error
@@ -56,9 +59,12 @@ def without_factors(config: ModelConfig, names: Container[str]) -> ModelConfig:
     return config
 
 
-def _untied(config: ModelConfig, tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
-    """Without an output layer that is only a copy of the embedding."""
-    return {name: t for name, t in tensors.items() if not (config.tie_word_embeddings and name == "lm_head.weight")}
+def _used(config: ModelConfig, family: Family, tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+    """Without an output layer that is only a copy of the embedding, and what the family leaves out."""
+    if left := [name for name in tensors if name.startswith(family.left_out)]:
+        log.warning("not written, for no embedding is made of them: %s", ", ".join(tensors[n].source for n in left))
+    tied = ("lm_head.weight",) if config.tie_word_embeddings else ()
+    return {name: tensor for name, tensor in tensors.items() if name not in (*left, *tied)}
 
 
 def _put(tensor: LazyTensor, config: ModelConfig, family: Family) -> LazyTensor:
