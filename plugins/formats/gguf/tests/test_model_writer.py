@@ -281,9 +281,7 @@ def test_an_encoder_comes_back(pooling, tmp_path, caplog):
 def test_a_vocabulary_of_an_unknown_kind_is_refused(tmp_path):
     model = tiny_model()
     spec = attrs.evolve(model.tokenizer, model="runes")
-    with pytest.raises(
-        FormatError, match="runes vocabularies cannot be written as GGUF, only bpe, spm, unigram, "
-    ):
+    with pytest.raises(FormatError, match="runes vocabularies cannot be written as GGUF, only bpe, spm, unigram, "):
         GGUF().write(tmp_path / "a.gguf", attrs.evolve(model.open(), tokenizer=spec))
 
 
