@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from realizar.architectures.rope import for_texts_of
 from realizar.dtypes import DTYPES
 from realizar.huggingface import canonical_tensors, read_hf_config
 from realizar.model import ModelConfig
@@ -147,6 +148,16 @@ def test_logits(name, backend, tmp_path):
     model = random_model(*CASES[name])
     config, tensors = saved(model, tmp_path)
     check(model, config, tensors, backend, prompts_of(name))
+
+
+@pytest.mark.parametrize("length", [16, 64])
+def test_longrope_by_the_length_of_the_context(length, tmp_path):
+    """transformers goes by the length of each text: those that fit the original context are as in one no longer."""
+    model = random_model(*CASES["phi3, longrope"])
+    config, tensors = saved(model, tmp_path)
+    prompts = tuple(prompt for prompt in prompts_of("any") if (len(prompt) <= 16) == (length == 16))
+    assert len(prompts) == 2
+    check(model, for_texts_of(config, tensors, length), tensors, "numpy", prompts)
 
 
 def prompts_of(name: str) -> Prompts:

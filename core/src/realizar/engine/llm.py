@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from numbers import Integral
@@ -73,6 +74,7 @@ class LLM:
             allow_download=allow_download,
             progress=progress,
             tracer=tracer,
+            context=functools.partial(_context, wanted=max_model_len),
         )
         if loaded.file.tokenizer is None:
             raise ModelError(f"{loaded.file.path}: {loaded.file.no_tokenizer or 'the file has no tokenizer'}")
