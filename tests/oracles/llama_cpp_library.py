@@ -58,7 +58,7 @@ def library() -> Any:
     llama.llama_init_from_model.argtypes = [ctypes.c_void_p, ContextParams]
     llama.llama_batch_init.restype = Batch
     llama.llama_decode.argtypes = llama.llama_encode.argtypes = [ctypes.c_void_p, Batch]
-    for name in ("llama_get_logits_ith", "llama_get_embeddings_seq"):
+    for name in ("llama_get_logits_ith", "llama_get_embeddings_ith", "llama_get_embeddings_seq"):
         getattr(llama, name).restype = ctypes.POINTER(ctypes.c_float)
         getattr(llama, name).argtypes = [ctypes.c_void_p, ctypes.c_int32]
     for name in ("llama_model_load_from_file", "llama_init_from_model", "llama_model_get_vocab"):
@@ -115,6 +115,15 @@ def logits(path: Path, prompt: list[int], vocab_size: int) -> np.ndarray:
         assert llama.llama_decode(context, batch_of(prompt)) == 0
         rows = (llama.llama_get_logits_ith(context, i) for i in range(len(prompt)))
         return np.stack([np.ctypeslib.as_array(row, (vocab_size,)).copy() for row in rows])
+
+
+def hidden_states(path: Path, ids: list[int], width: int) -> np.ndarray:
+    """Of every position of a text, from an encoder that pools nothing."""
+    llama = library()
+    with opened(path, 64, embeddings=True) as (_, context):
+        assert llama.llama_encode(context, batch_of(ids)) == 0
+        rows = (llama.llama_get_embeddings_ith(context, i) for i in range(len(ids)))
+        return np.stack([np.ctypeslib.as_array(row, (width,)).copy() for row in rows])
 
 
 def embeddings(path: Path, texts: list[str], width: int) -> tuple[list[list[int]], np.ndarray]:

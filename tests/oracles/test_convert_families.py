@@ -79,6 +79,7 @@ def test_what_gguf_has_no_key_for_is_refused(name, tmp_path):
 
 
 LLAMA_CPP = runpy.run_path(str(Path(__file__).with_name("llama_cpp_library.py")))
+with_gelu_by_table = runpy.run_path(str(Path(__file__).with_name("llama_cpp_gelu.py")))["with_gelu_by_table"]
 IN_LLAMA_CPP = 1e-3
 WITH_GELU = ("gemma3", "gpt2")
 
@@ -91,22 +92,6 @@ FIRST = {
 
 llama.cpp leaves the window of Phi-3 out, and looks for the norms of Command R+ in models of 64 layers or more.
 """
-
-
-def gelu_by_table(x):
-    """GELU as ggml's `ggml_vec_gelu_f32` looks it up: of x rounded to float16, itself rounded; 0 and x beyond 10."""
-    rounded = x.half().float()
-    looked_up = torch.nn.functional.gelu(rounded, approximate="tanh").half().float()
-    return torch.where(x <= -10, 0.0, torch.where(x >= 10, x, looked_up))
-
-
-def with_gelu_by_table(model) -> int:
-    """Replace every GELU of the model; returns how many there were."""
-    kinds = (transformers.activations.NewGELUActivation, transformers.activations.GELUTanh)
-    found = [module for module in model.modules() if isinstance(module, kinds)]
-    for module in found:
-        module.forward = gelu_by_table
-    return len(found)
 
 
 @pytest.mark.skipif(not LLAMA_CPP["LIBRARY"].is_file(), reason=LLAMA_CPP["MISSING"])

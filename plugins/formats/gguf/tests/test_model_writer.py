@@ -278,6 +278,13 @@ def test_an_encoder_comes_back(pooling, tmp_path, caplog):
     assert found.metadata["tokenizer.ggml.token_type_count"] == model.config.type_vocab_size
 
 
+@pytest.mark.parametrize("model_type", ["roberta", "xlm-roberta", "camembert"])
+def test_other_names_of_bert(model_type, tmp_path):
+    found = rewritten(tmp_path / "a.gguf", tiny_encoder(model_type=model_type).open())
+    assert found.config.model_type == "bert"
+    assert contents(found) == contents(tiny_encoder())
+
+
 def test_a_vocabulary_of_an_unknown_kind_is_refused(tmp_path):
     model = tiny_model()
     spec = attrs.evolve(model.tokenizer, model="runes")

@@ -143,7 +143,7 @@ def family_of(metadata: Metadata, tensors: Container[str]) -> Family:
     return FAMILIES.get(name, Family(architecture))
 
 
-ALIASES = {"mistral": "llama"}
+ALIASES = {"mistral": "llama", **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), "bert")}
 """Other model_types that GGUF has no name for because they compute the same."""
 
 
