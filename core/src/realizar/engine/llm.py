@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from numbers import Integral
@@ -82,6 +83,7 @@ class LLM:
         options = BackendOptions(threads=threads, kv_type=kv_type)
         opening: dict[str, Any] = {
             "backend": backend, "model_format": model_format, "allow_download": allow_download, "progress": progress,
+            "context": functools.partial(_context, wanted=max_model_len),
         }  # fmt: skip
         loaded = load_model(model, options, tracer=tracer, **opening)
         if loaded.file.tokenizer is None:
@@ -98,6 +100,7 @@ class LLM:
         runner = ModelRunner(loaded.backend, loaded.graph, loaded.weights, spec, limit, self.max_model_len)
         opened, proposer = [loaded], None
         if draft is not None and draft != PROMPT_LOOKUP:
+            opening["context"] = lambda config: min(self.max_model_len, config.max_position_embeddings)
             opened.append(load_model(draft, options, **opening))
             proposer = _draft_model(opened[1], loaded, limit, self.max_model_len)
         scheduler = Scheduler(

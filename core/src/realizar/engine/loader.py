@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from realizar.architectures.rope import for_texts_of
 from realizar.backend import Backend, BackendOptions, Buffer
 from realizar.errors import FormatError, ModelError, PluginError
 from realizar.graph import Graph
@@ -48,9 +49,11 @@ def open_named(
 def load_model(
     model: str | Path, options: BackendOptions, *, backend: str | None = None, model_format: str | None = None,
     allow_download: bool = True, progress: Progress = silent, tracer: Tracer | None = None,
+    context: Callable[[ModelConfig], int] = lambda config: config.max_position_embeddings,
 ) -> LoadedModel:  # fmt: skip
     """Open `model`, build its graph and load every weight the graph reads.
 
+    context: how many tokens a text may have.
     Raises RealizarError for anything wrong with the file, the plugins or the options, and ParityError if the backend
     does not compute what the reference does.
     """
@@ -60,7 +63,7 @@ def load_model(
         raise ModelError(f"{file.path}: cannot be run, {file.no_config or 'the file has no model configuration'}")
     if file.config.unknown:
         log.info("%s: keys that are not used: %s", file.path.name, ", ".join(file.config.unknown))
-    graph = build_graph(file.config, file.tensors)
+    graph = build_graph(for_texts_of(file.config, file.tensors, context(file.config)), file.tensors)
     cls, reason = choose_backend(backend)
     log.info("backend %s (%s)", cls.name, reason)
     kv_type = options.kv_type or _kv_type(cls, graph)

@@ -74,8 +74,8 @@ class NumbaBackend(Backend):
         self.runtime.loader.reserve(tensors, prepacked)
 
     def load(self, tensor: LazyTensor, ops: frozenset[str]) -> Buffer:
-        """Vectors as float32 arrays, matrices as PackedWeight, experts as lists of PackedWeight."""
-        return self.runtime.loader.load(tensor)
+        """Vectors, and weights of norms, as float32 arrays, matrices as PackedWeight, experts as lists of them."""
+        return self.runtime.loader.load(tensor, is_plain=not ops.isdisjoint(("rms_norm", "layer_norm")))
 
     def prepacked_nbytes(self, tensor: LazyTensor) -> int:
         from realizar_numba.weights.loader import arena_nbytes
@@ -156,12 +156,12 @@ class NumbaBackend(Backend):
 
     @kernel("rms_norm")
     def rms_norm(self, x: Rows, weight: Rows, *, eps: float, out: Rows) -> None:
-        """Root mean square norm over groups of len(weight) columns."""
+        """Root mean square norm over groups of columns."""
         self.runtime.ops.norm("rms_norm", x, weight, None, eps, out)
 
     @kernel("layer_norm")
     def layer_norm(self, x: Rows, weight: Rows, bias: Rows | None = None, *, eps: float, out: Rows) -> None:
-        """Layer norm over each row."""
+        """Layer norm over groups of columns."""
         self.runtime.ops.norm("layer_norm", x, weight, bias, eps, out)
 
     @kernel("linear")

@@ -47,9 +47,9 @@ class WeightLoader:
             for name in {_layout_name(tensor.dtype) for tensor in packed}:
                 self._packing(name)
 
-    def load(self, tensor: LazyTensor) -> Buffer:
-        """A vector as float32, a matrix packed, a stack of matrices as a list of packed ones."""
-        if len(tensor.shape) < 2:
+    def load(self, tensor: LazyTensor, is_plain: bool) -> Buffer:
+        """A vector as float32, and whatever is to be plain; a matrix packed, a stack of matrices as a list of those."""
+        if len(tensor.shape) < 2 or is_plain:
             return np.array(tensor.to_float32())
         room = self.arena.take(arena_nbytes([tensor]))
         self._pack_into(room, tensor)
