@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from realizar.architectures.rope import for_texts_of
 from realizar.backend import Backend, BackendOptions, Buffer
+from realizar.engine.sizes import memory_plan
 from realizar.errors import FormatError, ModelError, PluginError
 from realizar.graph import Graph
 from realizar.model import ModelConfig, ModelFile
@@ -54,8 +55,8 @@ def load_model(
     """Open `model`, build its graph and load every weight the graph reads.
 
     context: how many tokens a text may have.
-    Raises RealizarError for anything wrong with the file, the plugins or the options, and ParityError if the backend
-    does not compute what the reference does.
+    Raises RealizarError for anything wrong with the file, the plugins or the options, MemoryExceeded if the model does
+    not fit with one full context, and ParityError if the backend does not compute what the reference does.
     """
     file = open_named(model, model_format=model_format, allow_download=allow_download, progress=progress)
     start = time.perf_counter_ns()
@@ -63,12 +64,14 @@ def load_model(
         raise ModelError(f"{file.path}: cannot be run, {file.no_config or 'the file has no model configuration'}")
     if file.config.unknown:
         log.info("%s: keys that are not used: %s", file.path.name, ", ".join(file.config.unknown))
-    graph = build_graph(for_texts_of(file.config, file.tensors, context(file.config)), file.tensors)
+    length = context(file.config)
+    graph = build_graph(for_texts_of(file.config, file.tensors, length), file.tensors)
     cls, reason = choose_backend(backend)
     log.info("backend %s (%s)", cls.name, reason)
     kv_type = options.kv_type or _kv_type(cls, graph)
     if kv_type not in cls.kv_types:
         raise PluginError(f"backend {cls.name!r} cannot keep a {kv_type} cache; it can: {', '.join(cls.kv_types)}")
+    memory_plan(cls, graph, file, kv_type=kv_type, context=length).prove(file.path.name)
     chosen = cls(attrs.evolve(options, kv_type=kv_type), progress)
     chosen.tracer = tracer
     weights = _load_weights(chosen, graph, file, progress)
