@@ -70,6 +70,10 @@ def structure(json_schema: IO[str] | None, regex: str | None, grammar: IO[str] |
     return None if regex is None else Regex(regex)
 
 
+draft_option = click.option(
+    "--draft", help="Guess tokens, for speed alone: prompt-lookup, or a smaller MODEL of the same vocabulary."
+)
+
 output_format = click.option(
     "--format", "output", type=click.Choice(["text", "json"]), default="text", show_default=True
 )

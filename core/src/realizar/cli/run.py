@@ -13,6 +13,7 @@ import click
 
 from realizar.cli.display import progress_bars
 from realizar.cli.options import (
+    draft_option,
     model_options,
     output_format,
     sampling_options,
@@ -30,6 +31,7 @@ from realizar.trace import Tracer
 @click.argument("prompt", required=False)
 @sampling_options
 @structure_options
+@draft_option
 @click.option("--system", help="System message before the prompt.")
 @click.option("--raw", is_flag=True, help="No chat template: continue the prompt as it stands.")
 @output_format

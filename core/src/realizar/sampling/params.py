@@ -20,6 +20,7 @@ MAX_LOGIT_BIAS = 4096
 MAX_LOGPROBS = 256
 MAX_BREAKERS = 64
 MAX_PROCESSORS = 16
+MAX_CHOICES = 128
 MAX_BIAS = 1e6
 """Caps on what one request may ask for; each bounds work that is repeated for every token."""
 
@@ -169,6 +170,7 @@ class SamplingParams:
     stop: texts that end the output and are not part of it (one string is accepted); stop_token_ids: likewise ids.
     max_tokens: None generates until the context is full. min_tokens: end tokens are banned before this many.
     ignore_eos: the model's end token does not end the output.
+    n: how many completions, each with draws of its own; a seed makes each of them reproducible.
     logprobs: None for none, else how many alternatives are listed beside the chosen token's own.
     typical_p: locally typical sampling; 1 is off. top_n_sigma: 0 is off.
     xtc_probability, xtc_threshold: how often the top choices are excluded (0 is off), and what is one.
@@ -206,6 +208,7 @@ class SamplingParams:
     )
     min_tokens: int = attrs.field(default=0, validator=_integer(0, None, "an integer from 0"))
     ignore_eos: bool = attrs.field(default=False, validator=_flag)
+    n: int = attrs.field(default=1, validator=_integer(1, MAX_CHOICES, f"an integer from 1 to {MAX_CHOICES}"))
     logprobs: int | None = attrs.field(
         default=None,
         validator=_integer(0, MAX_LOGPROBS, f"an integer from 0 to {MAX_LOGPROBS}, or none", optional=True),
