@@ -281,6 +281,18 @@ def test_each_sequence_of_a_batch_has_its_own_structure(llm):
     assert texts[0] in ("red", "green") and re.fullmatch("[0-9]{4}", texts[1])
 
 
+def test_drafts_and_several_choices_change_nothing(open_llm):
+    """With guesses or without: the same tokens; each of several choices is a whole of its own."""
+    schema = JsonSchema({"type": "array", "items": {"enum": ["abab", "cdcd"]}, "minItems": 3, "maxItems": 5})
+    params = SamplingParams(structured=schema, max_tokens=150, seed=4, n=3)
+    texts = [
+        [completion.text for completion in llm.choices('["abab", "cdcd"]', params)]
+        for llm in (open_llm(), open_llm(draft="prompt-lookup"))
+    ]
+    assert texts[0] == texts[1]
+    assert all(3 <= len(json.loads(text)) <= 5 for text in texts[0])
+
+
 def test_greedy_takes_the_likeliest_of_what_is_allowed(llm):
     completion = llm.generate("x", SamplingParams(structured=Regex("[ab]"), temperature=0, logprobs=256))
     best = next(i for i, _ in completion.logprobs[0].top if i in (FIRST_BYTE + 97, FIRST_BYTE + 98))
