@@ -19,7 +19,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     seen: list[tuple[str, str]] = []
 
     class Recording(NumpyBackend):
-        def reserve(self, tensors):
+        def reserve(self, tensors, prepacked=frozenset()):
             seen.extend(("reserve", tensor.name) for tensor in tensors)
 
         def load(self, tensor, ops):

@@ -230,6 +230,8 @@ class ModelFile:
     no_config: str = ""
     _close: Callable[[], None] = attrs.field(default=lambda: None, repr=False)
     no_tokenizer: str = ""
+    prepacked: Mapping[str, Mapping[str, LazyTensor]] = attrs.field(factory=dict, repr=False)
+    """Copies in the layouts of backends: layout -> name of a tensor -> its copy, as `realizar.prepacked` says."""
 
     def close(self) -> None:
         """Release the mapping; tensors must not be read afterwards."""

@@ -41,6 +41,8 @@ class NumbaBackend(Backend):
 
     name = "numba"
     kv_types = ("F16", "F32", "BF16", "Q8_0")
+    prepacked_layout = "numba-1"
+    """The same for all instruction sets; another number for other bytes."""
 
     def __init__(self, options: BackendOptions | None = None, progress: Progress = silent) -> None:
         super().__init__(options, progress)
@@ -68,17 +70,38 @@ class NumbaBackend(Backend):
 
         return arena_nbytes(tensors)
 
-    def reserve(self, tensors: Sequence[LazyTensor]) -> None:
-        self.runtime.loader.reserve(tensors)
+    def reserve(self, tensors: Sequence[LazyTensor], prepacked: frozenset[str] = frozenset()) -> None:
+        self.runtime.loader.reserve(tensors, prepacked)
 
     def load(self, tensor: LazyTensor, ops: frozenset[str]) -> Buffer:
         """Vectors, and weights of norms, as float32 arrays, matrices as PackedWeight, experts as lists of them."""
         return self.runtime.loader.load(tensor, is_plain=not ops.isdisjoint(("rms_norm", "layer_norm")))
 
+    def prepacked_nbytes(self, tensor: LazyTensor) -> int:
+        from realizar_numba.weights.loader import arena_nbytes
+
+        return arena_nbytes([tensor])
+
+    def prepack(self, tensor: LazyTensor, ops: frozenset[str]) -> NDArray[np.uint8]:
+        return self.runtime.loader.prepack(tensor)
+
+    def load_prepacked(self, tensor: LazyTensor, ops: frozenset[str], data: NDArray[np.uint8]) -> Buffer:
+        return self.runtime.loader.load_prepacked(tensor, data)
+
     def make_cache(self, spec: CacheSpec) -> Sequence[LayerCache]:
         from realizar_numba.kvcache import make_layers
 
         return make_layers(spec)
+
+    def read_blocks(self, cache: Sequence[LayerCache], blocks: Sequence[int]) -> NDArray[np.uint8]:
+        from realizar_numba.kvcache import read_blocks
+
+        return read_blocks(cache, blocks)
+
+    def write_blocks(self, cache: Sequence[LayerCache], blocks: Sequence[int], content: NDArray[np.uint8]) -> None:
+        from realizar_numba.kvcache import write_blocks
+
+        write_blocks(cache, blocks, content)
 
     def make_plan(self, graph: Graph, weights: Mapping[str, Buffer], cache: Sequence[Any], step: Step) -> Plan:
         return self.runtime.make_plan(graph, weights, cache, step)
