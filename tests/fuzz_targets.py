@@ -115,13 +115,13 @@ WORD_MODELS: dict[str, dict[str, Any]] = {
         "vocab": [["<unk>", 0], ["▁", -1.5], ["a", -2.0], ["ab", -3.25], ["▁a", -2.5]],
     },
     "wordpiece": {
-        "type": "WordPiece", "vocab": {"[UNK]": 0, "[CLS]": 1, "a": 2, "##b": 3, "hello": 4}, "unk_token": "[UNK]",
+        "type": "WordPiece", "vocab": {"[UNK]": 0, "<x>": 1, "a": 2, "##b": 3, "hello": 4}, "unk_token": "[UNK]",
         "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
     },
 }  # fmt: skip
 PATTERN = {"Regex": r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}]+[\r\n]*|\s+(?!\S)"}
 NORMALIZERS: list[dict[str, Any]] = [
-    {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": 1},
+    {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "lowercase": True},
     {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}, {"type": "Prepend", "prepend": "▁"},
     {"type": "Replace", "pattern": PATTERN, "content": "a"}, {"type": "Strip", "strip_left": True, "strip_right": True},
     {"type": "Precompiled", "precompiled_charsmap": ""}, {"type": "ByteLevel"},
@@ -140,26 +140,38 @@ DECODERS: list[dict[str, Any]] = [
     {"type": "Strip", "content": " ", "start": 1, "stop": 0},
     {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True},
     {"type": "WordPiece", "prefix": "##", "cleanup": True}, {"type": "BPEDecoder", "suffix": "</w>"},
-    {"type": "CTC", "pad_token": "<pad>", "word_delimiter_token": "|", "cleanup": True},
     *({"type": kind} for kind in ("ByteLevel", "ByteFallback", "Fuse")),
 ]  # fmt: skip
-FRAME = {
-    "type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}],
-    "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}},
+ADDED = {"content": "<x>", "special": True, "lstrip": True, "rstrip": False, "single_word": True, "normalized": True}
+AS_BERT = {
+    "added_tokens": [{"id": i, "content": token, "special": True} for i, token in enumerate(("[UNK]", "<x>"))],
+    "normalizer": NORMALIZERS[0],
+    "pre_tokenizer": {"type": "BertPreTokenizer"}, "decoder": DECODERS[3],
 }  # fmt: skip
-ADDED = {"content": "<s>", "special": True, "lstrip": True, "rstrip": False, "single_word": True, "normalized": True}
+"""All that goes with WordPiece."""
 
 
 def tokenizer_seeds() -> dict[str, bytes]:
-    """Every model with every single step, and with none."""
+    """Every model bare, framed and with every single step."""
     files = {}
     for word, model in WORD_MODELS.items():
-        plain = {"added_tokens": [ADDED | {"id": len(model["vocab"])}], "model": model}
-        files[word] = plain | {"post_processor": FRAME}
+        token_id = len(model["vocab"])
+        plain = {"added_tokens": [ADDED | {"id": token_id}], "model": model}
+        if word == "wordpiece":
+            files[word] = plain | AS_BERT | {"post_processor": frame(1)}
+            continue
+        files[word] = plain | {"post_processor": frame(token_id)}
         for field, steps in {"normalizer": NORMALIZERS, "pre_tokenizer": PRE_TOKENIZERS, "decoder": DECODERS}.items():
             for i, step in enumerate(steps):
                 files[f"{word}-{field}-{i}"] = plain | {field: step}
     return {name: json.dumps(values).encode() for name, values in files.items()}
+
+
+def frame(token_id: int) -> dict[str, Any]:
+    """A post-processor that puts the added token before every text."""
+    tokens = {"<x>": {"id": "<x>", "ids": [token_id], "tokens": ["<x>"]}}
+    single = [{"SpecialToken": {"id": "<x>"}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    return {"type": "TemplateProcessing", "single": single, "special_tokens": tokens}
 
 
 corpus_apr = corpus("apr")
