@@ -168,6 +168,7 @@ def llama_cpp_logits(path: Path, prompt: list[int], vocab_size: int) -> np.ndarr
     LLAMA_CPP is None or not LIBRARY.is_file(), reason="REALIZAR_LLAMA_CPP_BIN names no folder with libllama.so"
 )
 @pytest.mark.parametrize("name", FIRST)
+@pytest.mark.proves("llama.cpp", family="{name}", format="gguf")
 def test_llama_cpp_evaluates_what_we_write(name, tmp_path):
     model_type, values = IN_GGUF[name]
     model = random_model(model_type, values | FIRST[name])
