@@ -1,4 +1,4 @@
-"""A plugin for core's own tests: a format, a tokenizer and two backends that misbehave on request.
+"""A plugin for core's own tests: a format, a tokenizer, a backend without any slack and two that misbehave.
 
 A model file is JSON: the arguments of `tiny_model`, or of `tiny_encoder` beside "encoder": true, and "without":
 "config" or "tokenizer" to leave that out.
@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 
 from realizar import hookimpl
-from realizar.backend import Plan
+from realizar.backend import Plan, Step, kernel
 from realizar.errors import FormatError, TokenizerError
 from realizar.formats import Format
 from realizar.model import ModelFile, TokenizerSpec
@@ -122,6 +122,30 @@ class Slow(NumpyBackend):
         return super().logits(plan)
 
 
+class Exact(NumpyBackend):
+    """Computes every token by itself, so that nothing beside it and no chunk changes a bit of it."""
+
+    name = "exact"
+    priority = -1
+
+    @kernel("linear")
+    def linear(self, x: np.ndarray, *parameters: np.ndarray, out: np.ndarray) -> None:
+        for t in range(len(x)):
+            super().linear(x[t : t + 1], *parameters, out=out[t : t + 1])
+
+    @kernel("attention")
+    def attention(self, q, k, v, *, step: Step, out: np.ndarray, **attributes) -> None:
+        for s in range(step.num_seqs):
+            for t in range(step.query_start_loc[s], step.query_start_loc[s + 1]):
+                token = slice(t, t + 1)
+                alone = attrs.evolve(
+                    step, positions=step.positions[token], slot_mapping=step.slot_mapping[token], num_seqs=1,
+                    query_start_loc=np.array([0, 1], np.int32), context_lens=step.positions[token] + 1,
+                    block_tables=step.block_tables[s : s + 1],
+                )  # fmt: skip
+                super().attention(q[token], k[token], v[token], step=alone, out=out[token], **attributes)
+
+
 class Faulty(NumpyBackend):
     """NaN logits for a row that ends in NAN_ID; an exception for a step that has FAIL_ID."""
 
@@ -150,4 +174,4 @@ def realizar_tokenizers() -> list[TokenizerFactory]:
 
 @hookimpl
 def realizar_backends() -> list[type[NumpyBackend]]:
-    return [Slow, Faulty]
+    return [Slow, Exact, Faulty]
