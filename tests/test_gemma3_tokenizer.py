@@ -20,6 +20,7 @@ def tokenizer(gemma3: Path) -> Tokenizer:
     return load_tokenizer(gemma3)
 
 
+@pytest.mark.proves("transformers", tokenizer="spm", vocabulary="gguf")
 def test_prompts_become_their_ids(tokenizer: Tokenizer) -> None:
     for case in CASES:
         assert tokenizer.encode(case["prompt"]) == case["prompt_ids"]

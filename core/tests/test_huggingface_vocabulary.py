@@ -179,6 +179,12 @@ class TestWordPiece:
         assert (spec.do_lower_case, spec.strip_accents, spec.tokenize_chinese_chars) == (True, True, True)
         assert spec.max_input_chars_per_word == 50
 
+    def test_the_model_names_its_unknown_token(self, folder: Folder) -> None:
+        """Also where no tokenizer_config.json does; without, other words could not be encoded."""
+        self.write(folder)
+        (folder.path / "tokenizer_config.json").unlink()
+        assert folder.read().unk_token_id == 2
+
     @pytest.mark.parametrize(
         ("changes", "flags"),
         [

@@ -175,6 +175,7 @@ texts = st.lists(st.sampled_from(FRAGMENTS) | st.sampled_from(ASSIGNED) | st.tex
 )
 
 
+@pytest.mark.proves("tokenizers", tokenizer=("bpe", "unigram"), vocabulary="tokenizer.json")
 def test_ids_are_the_same(both: tuple[Any, Any]) -> None:
     ours, theirs = both
 
