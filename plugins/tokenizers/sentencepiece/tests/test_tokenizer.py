@@ -11,8 +11,7 @@ from hypothesis import given
 
 from realizar.errors import TokenizerError
 from realizar.model import TokenizerSpec
-from realizar_sentencepiece.tokenizer import SentencePieceTokenizer
-from realizar_sentencepiece.word_ids import CACHED_WORD_LENGTH
+from realizar_sentencepiece.tokenizer import CACHED_WORD_LENGTH, SentencePieceTokenizer
 
 Spelled = Callable[[Any, list[int]], list[str]]
 BOS, EOS, TOOL, LONGER_TOOL = 1, 2, 3, 4
@@ -130,8 +129,8 @@ def test_the_memory_of_words_is_bounded(
     without_bytes: TokenizerSpec, monkeypatch: pytest.MonkeyPatch, many: int
 ) -> None:  # fmt: skip
     tokenizer, fresh = (SentencePieceTokenizer(attrs.evolve(without_bytes, model="unigram")) for _ in range(2))
-    monkeypatch.setattr("realizar_sentencepiece.word_ids.CACHED_WORDS", 3)
-    monkeypatch.setattr("realizar_sentencepiece.word_ids.MANY_WORDS", many)
+    monkeypatch.setattr("realizar_sentencepiece.tokenizer.CACHED_WORDS", 3)
+    monkeypatch.setattr("realizar_sentencepiece.tokenizer.MANY_WORDS", many)
     for text in ("a b the low", "lower he th", "日本 ow", "a"):
         assert fresh.encode(text) == tokenizer.encode(text)
     assert len(fresh._word_ids) <= 3
@@ -147,7 +146,7 @@ def test_many_new_words_are_worked_out_together(
     def check(text: str) -> None:
         one_by_one = SentencePieceTokenizer(spec).encode(text)
         with monkeypatch.context() as patch:
-            patch.setattr("realizar_sentencepiece.word_ids.MANY_WORDS", 1)
+            patch.setattr("realizar_sentencepiece.tokenizer.MANY_WORDS", 1)
             assert SentencePieceTokenizer(spec).encode(text) == one_by_one
 
     check()

@@ -41,20 +41,3 @@ def test_a_long_text_has_the_words_of_its_parts(last: str) -> None:
     pieces = ["_a", "abc", "bb"]
     part = f"_a_abc_bbb{last}"
     assert cuts(pieces, part * 500) == cuts(pieces, part) * 500
-
-
-def test_cuts_at_spaces_where_no_piece_reaches_over_one() -> None:
-    text = "a_b__ab_".replace("_", SPACE)
-    spaced = [word.replace(SPACE, "_") for word in WordCutter([f"{SPACE}a", SPACE * 2, "ab"]).at_spaces(text)]
-    assert spaced == ["a", "_b", "__ab", "_"]
-    assert WordCutter([f"a{SPACE}"]).at_spaces(text) == WordCutter([f"{SPACE}a{SPACE}b"]).at_spaces(text) == [text]
-
-
-@given(st.lists(st.text("ab▁漢", min_size=1, max_size=4), max_size=5), st.text("ab▁漢", min_size=1, max_size=30))
-def test_the_parts_of_words_are_those_of_the_text(pieces: list[str], text: str) -> None:
-    cut = WordCutter(pieces)
-    words = cut.at_spaces(text)
-    assert "".join(words) == text
-    assert cut.each(words) == [cut(word) for word in words]
-    inside = {left + right for piece in pieces for left, right in pairwise(piece)}
-    assert all(left[-1] + right[0] not in inside for left, right in pairwise(words))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -10,12 +11,18 @@ from realizar.added_tokens import AddedTokens
 from realizar.errors import TokenizerError
 from realizar.model import TokenizerSpec
 from realizar.tokenizers import StreamDecoder, Tokenizer
-from realizar_sentencepiece.models import MODELS
+from realizar_sentencepiece.models import MODELS, Model
 from realizar_sentencepiece.normalizer import Normalizer
 from realizar_sentencepiece.stream import SentencePieceStreamDecoder, Spelling
 from realizar_sentencepiece.vocabulary import Vocabulary
-from realizar_sentencepiece.word_ids import PartIds, WordIds
 from realizar_sentencepiece.words import WordCutter
+
+CACHED_WORDS = 1 << 17
+CACHED_WORD_LENGTH = 64
+"""Characters; longer words repeat too seldom to be worth their room."""
+
+MANY_WORDS = 4096
+"""New words from which on it pays to segment them together."""
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -31,7 +38,7 @@ class SentencePieceTokenizer(Tokenizer):
         self._normalizer = Normalizer(spec, {} if spec.split_user_defined else user_defined)
         self._model = MODELS[spec.model](vocabulary)
         self._words = WordCutter(self._model.ids)
-        self._word_ids = WordIds(self._words, PartIds(self._model, vocabulary))
+        self._word_ids = WordIds(self._model, vocabulary)
 
     def encode(self, text: str, *, add_special_tokens: bool = True, parse_special: bool = False) -> list[int]:
         """The ids of `text`; linear in its length but for a logarithm in its longest word.
@@ -90,7 +97,9 @@ class SentencePieceTokenizer(Tokenizer):
             if isinstance(part, int):
                 ids.append(part)
                 continue
-            ids += self._word_ids.of(self._words.at_spaces(part))
+            words = self._words(part)
+            self._word_ids.learn(words)
+            ids += chain.from_iterable(map(self._word_ids.__getitem__, words))
         return ids if self._vocabulary.byte_ids else _without_runs(ids, self._vocabulary.unk_id)
 
 
@@ -104,3 +113,34 @@ def _without_runs(ids: list[int], unk_id: int | None) -> list[int]:
     is_unknown[0] = False
     kept_ids: list[int] = kept[~is_unknown].tolist()
     return kept_ids
+
+
+class WordIds(dict[str, Sequence[int]]):
+    """The ids of each word, worked out when first asked for; words too long to come again are not kept."""
+
+    def __init__(self, model: Model, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self._model = model
+        self._vocabulary = vocabulary
+
+    def learn(self, words: Sequence[str]) -> None:
+        """Work out many words together, if so many of `words` are new that it pays."""
+        if len(words) < MANY_WORDS:
+            return
+        new = set(words) - self.keys()
+        if len(self) + len(new) > CACHED_WORDS:
+            self.clear()
+            new = set(words)
+        if len(new) >= MANY_WORDS:
+            self.update(self._model.segment_many(new))
+
+    def __missing__(self, word: str) -> Sequence[int]:
+        ids: list[int] = []
+        for piece in self._model.segment(word):
+            known = self._model.ids.get(piece)
+            ids += self._vocabulary.unknown_ids(piece) if known is None else (known,)
+        if len(word) <= CACHED_WORD_LENGTH:
+            if len(self) >= CACHED_WORDS:
+                self.clear()
+            self[word] = tuple(ids)
+        return ids

@@ -6,8 +6,7 @@ piece of the vocabulary has beside each other; every segmentation of the whole t
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -15,8 +14,6 @@ import numpy as np
 
 SPACE = "\u2581"
 """How pieces spell a space: U+2581 LOWER ONE EIGHTH BLOCK."""
-
-_SPACED = re.compile(f"[^{SPACE}]+|{SPACE}+[^{SPACE}]*")
 
 _SLOT_BITS = 20
 _LEFT_FACTOR, _SLOT_FACTOR = np.uint32(0x01000193), np.uint32(0x9E3779B1)
@@ -40,24 +37,6 @@ class WordCutter:
         inside = np.ones(sum(map(len, pieces)), np.bool_)
         inside[np.cumsum([len(piece) for piece in pieces], dtype=np.intp) - 1] = False
         self._together[_pair_slots(_code_points("".join(pieces)))[inside[:-1]]] = True
-        self._spaces_lead = not any(SPACE in piece.lstrip(SPACE) for piece in pieces)
-
-    def at_spaces(self, text: str) -> list[str]:
-        """`text` cut before its runs of spaces, quickly; whole if a piece has a space behind another character."""
-        return _SPACED.findall(text) if self._spaces_lead else [text]
-
-    def each(self, words: Sequence[str]) -> list[list[str]]:
-        """What `__call__` makes of each of `words`, none of them empty."""
-        text = "".join(words)
-        if not text:
-            return []
-        is_cut = ~self._together[_pair_slots(_code_points(text))]
-        stops = np.cumsum(np.fromiter(map(len, words), np.intp, len(words)))
-        is_cut[stops[:-1] - 1] = True
-        ends = np.append(np.flatnonzero(is_cut) + 1, len(text))
-        parts = [text[start:stop] for start, stop in pairwise([0, *ends.tolist()])]
-        bounds = [0, *(np.searchsorted(ends, stops) + 1).tolist()]
-        return [parts[start:stop] for start, stop in pairwise(bounds)]
 
     def __call__(self, text: str) -> list[str]:
         """The words of `text`, which in order make it up; linear in its length."""
