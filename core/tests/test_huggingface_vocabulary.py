@@ -227,6 +227,11 @@ class TestWordPiece:
         assert (spec.do_lower_case, spec.strip_accents, spec.tokenize_chinese_chars) == (True, True, True)
         assert spec.max_input_chars_per_word == 50
 
+    def test_the_unknown_token_may_be_named_by_the_model_alone(self, folder: Folder) -> None:
+        self.write(folder)
+        folder.json("tokenizer_config.json", {})
+        assert folder.read().unk_token_id == 2
+
     @pytest.mark.parametrize(
         ("changes", "flags"),
         [
