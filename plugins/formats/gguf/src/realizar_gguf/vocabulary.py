@@ -18,7 +18,7 @@ What ends a text of wordpiece is its separator, [SEP].
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import attrs
 import numpy as np
@@ -73,7 +73,7 @@ def read_tokenizer(metadata: Metadata) -> TokenizerSpec | None:
         raise metadata.error("tokenizer.ggml.model", "the key tokenizer.ggml.tokens beside it")
     pre = metadata.string("tokenizer.ggml.pre")
     kind = RAW_PRE.get(pre or "", model) if model == "gpt2" else model
-    types = _per_token(metadata, "tokenizer.ggml.token_type", ValueType.INT32, len(tokens))
+    types: Sequence[object] | None = _per_token(metadata, "tokenizer.ggml.token_type", ValueType.INT32, len(tokens))
     if kind != model and types is not None:
         types = _telling_bytes(tokens, types)
     model = MODELS.get(kind, kind)
