@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from realizar.dtypes import dtype
 from realizar.errors import UnsupportedOp
 from realizar.graph import Block, Graph, Node
+from realizar.host_memory import available_memory
 from realizar.ops import op
 from realizar.progress import Progress, silent
 from realizar.tensors import LazyTensor
@@ -171,6 +172,14 @@ class Backend(ABC):
     priority: ClassVar[int] = 0
     kv_types: ClassVar[tuple[str, ...]] = ("F32",)
     """KV cache types it can hold, the default first."""
+    proves_parity: ClassVar[bool] = False
+    """Whether each loaded model is compared with the reference before it is served (`realizar.parity.gate`)."""
+
+    prepacked_layout: str | None = None
+    """Names what `prepack` gives, in a word without dots: the layout, its version, and all that it depends on.
+
+    A model file may hold such copies; None: this backend makes none.
+    """
 
     _kernels: ClassVar[dict[str, tuple[type, str]]] = {}
 
@@ -194,12 +203,48 @@ class Backend(ABC):
     def probe(cls) -> Availability:
         """Whether it can run here: cheap, and no exception for a missing device."""
 
-    def reserve(self, tensors: Sequence[LazyTensor]) -> None:  # noqa: B027 (most backends take memory as it comes)
-        """Make room in one piece for these tensors, which `load` will be given next; once a model, nothing is read."""
+    @classmethod
+    def weights_nbytes(cls, tensors: Sequence[LazyTensor]) -> int:
+        """Bytes of these tensors once they are loaded, by default as in the file; only their headers are read."""
+        return sum(tensor.nbytes for tensor in tensors)
+
+    @classmethod
+    def scratch_nbytes(cls, graph: Graph, bucket: Bucket) -> int:
+        """Bytes of a plan's values in the largest bucket, and whatever else a step works in."""
+        rows = {True: bucket.max_rows, False: bucket.max_tokens}
+        return sum(4 * width * rows[name in graph.row_values] for name, width in graph.values.items())
+
+    @classmethod
+    def memory_budget(cls) -> int | None:
+        """Bytes that the device can give now; None = not known. By default, this machine's memory."""
+        return available_memory()
+
+    def reserve(  # noqa: B027 (most backends take memory as it comes)
+        self, tensors: Sequence[LazyTensor], prepacked: frozenset[str] = frozenset()
+    ) -> None:
+        """Make room in one piece for these tensors, which will be loaded next; once a model, nothing is read.
+
+        prepacked: names of those that come as copies, if these fit (`load_prepacked`).
+        """
 
     @abstractmethod
     def load(self, tensor: LazyTensor, ops: frozenset[str]) -> Buffer:
         """The tensor in this backend's layout; `ops` are those that read it."""
+
+    def prepacked_nbytes(self, tensor: LazyTensor) -> int:
+        """Bytes of `prepack(tensor)`, by its type and shape; 0: it is not worth a copy."""
+        return 0
+
+    def prepack(self, tensor: LazyTensor, ops: frozenset[str]) -> NDArray[np.uint8]:
+        """The bytes of `load(tensor)`: the same wherever `prepacked_layout` is the same."""
+        raise UnsupportedOp(f"backend {self.name!r} makes no prepacked copies")
+
+    def load_prepacked(self, tensor: LazyTensor, ops: frozenset[str], data: NDArray[np.uint8]) -> Buffer:
+        """What `load(tensor)` gives, from `data`: `prepacked_nbytes` bytes of a file, which may be anything.
+
+        They are mapped, and stay so until the model file is closed; their pages may be dropped. `tensor` is not read.
+        """
+        raise UnsupportedOp(f"backend {self.name!r} loads no prepacked copies")
 
     @abstractmethod
     def make_cache(self, spec: CacheSpec) -> Sequence[Any]:
@@ -244,6 +289,15 @@ class Backend(ABC):
         """The wanted rows of the graph's output, float32 [R, width] in host memory; a view, until the next step."""
         logits: NDArray[np.float32] = plan.values[plan.graph.output][: plan.step.num_rows]
         return logits
+
+    def read(self, plan: Plan, name: str) -> NDArray[np.float32]:
+        """The rows of a value that the last step wrote, float32 [T or R, width] in host memory; perhaps a view."""
+        count = plan.step.num_rows if name in plan.graph.row_values else plan.step.num_tokens
+        return np.asarray(plan.values[name][:count], np.float32)
+
+    def write(self, plan: Plan, name: str, rows: NDArray[np.float32]) -> None:
+        """Put rows where the next op will read them, for those who look at ops one by one."""
+        plan.values[name][: len(rows)] = rows
 
     def read_blocks(self, cache: Sequence[Any], blocks: Sequence[int]) -> NDArray[np.uint8]:
         """The keys and values of cache blocks, uint8 [len(blocks), nbytes], in this backend's own layout."""

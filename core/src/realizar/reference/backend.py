@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from realizar.backend import Availability, Backend, Buffer, CacheSpec, Plan, Step, kernel
+from realizar.backend import Availability, Backend, Bucket, Buffer, CacheSpec, Plan, Step, kernel
 from realizar.dtypes import dtype
 from realizar.errors import ModelError
 from realizar.graph import Graph
@@ -29,6 +30,14 @@ class NumpyBackend(Backend):
     @classmethod
     def probe(cls) -> Availability:
         return Availability(1, f"reference in {np.dtype(cls.real).name}, always present")
+
+    @classmethod
+    def weights_nbytes(cls, tensors: Sequence[LazyTensor]) -> int:
+        return sum(np.dtype(cls.real).itemsize * math.prod(tensor.shape) for tensor in tensors)
+
+    @classmethod
+    def scratch_nbytes(cls, graph: Graph, bucket: Bucket) -> int:
+        return super().scratch_nbytes(graph, bucket) * np.dtype(cls.real).itemsize // 4
 
     def load(self, tensor: LazyTensor, ops: frozenset[str]) -> Buffer:
         return tensor.to_float32().astype(self.real, copy=False)
@@ -69,18 +78,18 @@ class NumpyBackend(Backend):
     @kernel("rms_norm")
     def rms_norm(self, x: Real, weight: Real, *, eps: float, out: Real) -> None:
         """Root mean square norm over groups of len(weight) columns. Source: Zhang & Sennrich 2019, arXiv:1910.07467."""
-        groups = x.reshape(len(x), x.shape[1] // len(weight), len(weight))  # a step may want no rows at all
+        groups = _groups(x, weight)
         mean_square = np.mean(np.square(groups), axis=-1, keepdims=True)
         out[:] = (groups / np.sqrt(mean_square + self.real(eps)) * weight).reshape(x.shape)
 
     @kernel("layer_norm")
     def layer_norm(self, x: Real, weight: Real, bias: Real | None = None, *, eps: float, out: Real) -> None:
-        """Layer norm over each row. Source: Ba et al. 2016, arXiv:1607.06450."""
-        centred = x - x.mean(axis=-1, keepdims=True)
+        """Layer norm over groups of columns. Source: Ba et al. 2016, arXiv:1607.06450."""
+        groups = _groups(x, weight)
+        centred = groups - groups.mean(axis=-1, keepdims=True)
         variance = np.mean(np.square(centred), axis=-1, keepdims=True)
-        out[:] = centred / np.sqrt(variance + self.real(eps)) * weight
-        if bias is not None:
-            out += bias
+        normed = centred / np.sqrt(variance + self.real(eps)) * weight
+        out[:] = (normed if bias is None else normed + bias).reshape(x.shape)
 
     @kernel("linear")
     def linear(self, x: Real, weight: Real, bias: Real | None = None, *, out: Real) -> None:
@@ -217,6 +226,12 @@ class Numpy64Backend(NumpyBackend):
     name = "numpy64"
     priority = -1
     real = np.float64
+
+
+def _groups(x: Real, weight: Real) -> Real:
+    """The columns of x in groups as wide as a row of a norm's weight; a step may want no rows of x at all."""
+    width = weight.shape[-1]
+    return x.reshape(len(x), x.shape[1] // width, width)
 
 
 def _distance(positions: NDArray[np.int32], length: int) -> NDArray[np.int32]:
