@@ -84,12 +84,30 @@ TARGETS = {
         "core/src",
         tuple(
             f"realizar/engine/{name}.py"
-            for name in ("block_manager", "engine", "prefix_cache", "runner", "scheduler", "sequence")
+            for name in (
+                "block_manager",
+                "draft_model",
+                "engine",
+                "prefix_cache",
+                "runner",
+                "scheduler",
+                "sequence",
+                "speculation",
+            )  # fmt: skip
         ),
         tuple(
             map(
                 _CORE_TESTS.format,
-                ("block_manager", "prefix_cache", "sequence", "scheduler", "runner", "engine", "preemption"),
+                (
+                    "block_manager",
+                    "prefix_cache",
+                    "sequence",
+                    "scheduler",
+                    "runner",
+                    "speculation",
+                    "engine",
+                    "preemption",
+                ),
             )
         ),
     ),
