@@ -12,8 +12,8 @@ import click
 from realizar.errors import RealizarError
 
 COMMANDS = {
-    "run": "run", "chat": "chat", "embed": "embed", "tokenize": "tokenize", "inspect": "inspect", "bench": "bench",
-    "explain": "explain", "perplexity": "perplexity", "plugins": "plugins", "warmup": "warmup",
+    "run": "run", "chat": "chat", "serve": "serve", "embed": "embed", "tokenize": "tokenize", "inspect": "inspect",
+    "bench": "bench", "explain": "explain", "perplexity": "perplexity", "plugins": "plugins", "warmup": "warmup",
     "convert": "convert", "quantize": "convert", "verify": "verify", "pull": "models",
     "list": "models", "rm": "models", "show": "models", "version": "version",
 }  # fmt: skip

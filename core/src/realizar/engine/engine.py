@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from realizar.engine.result import EngineStats
 from realizar.engine.runner import ModelRunner
 from realizar.engine.scheduler import Scheduler
 from realizar.engine.sequence import Chunk, Logits, Sequence
@@ -54,6 +55,12 @@ class Engine:
         with self._changed:
             sequence.cancelled = True
             self._changed.notify()
+
+    def stats(self) -> EngineStats:
+        """What is held now; any thread may ask, the numbers may be a step old."""
+        scheduler, blocks = self._scheduler, self._scheduler.blocks
+        waiting = len(scheduler.waiting) + len(self._submitted)
+        return EngineStats(len(scheduler.running), waiting, blocks.num_blocks, blocks.num_free)
 
     def close(self) -> None:
         """Stop after the step in flight; open sequences get an error. On the engine's own thread: after this step."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from realizar.engine.generation import Emit, Generation
 from realizar.engine.loader import load_model, open_named
 from realizar.engine.pooling import PoolingType
 from realizar.engine.prompt import ChatOptions, Message, Prompt, PromptEncoder, Tools
-from realizar.engine.result import Completion, Piece
+from realizar.engine.result import Completion, EngineStats, Piece
 from realizar.engine.runner import ModelRunner
 from realizar.engine.scheduler import Scheduler
 from realizar.engine.scoring import Scoring
@@ -180,7 +180,7 @@ class LLM:
         tools: Tools = None,
         chat_template: str | None = None,
         **variables: Any,
-    ) -> AsyncIterator[Piece]:
+    ) -> AsyncGenerator[Piece, None]:
         """`stream`, without blocking the event loop; closing the iterator cancels the request."""
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece | BaseException] = asyncio.Queue()
@@ -235,6 +235,14 @@ class LLM:
         """Queue a sequence of the engine's own kind, for those who must see every step (benchmarks)."""
         self._prove_logits()
         self._engine.submit(sequence)
+
+    def encode(self, prompt: Prompt, *, tools: Tools = None, **variables: Any) -> list[int]:
+        """The ids that a prompt becomes: a text, ids, or messages with the model's chat template."""
+        return self._prompts.encode(prompt, ChatOptions(tools, None, variables))
+
+    def stats(self) -> EngineStats:
+        """How many sequences run and wait, and how much of the KV cache is held."""
+        return self._engine.stats()
 
     def warm_up(self) -> None:
         """Run a prefill and a decode step, so that whatever is compiled on first use is."""

@@ -49,3 +49,13 @@ class Piece:
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
     completion: Completion | None = None
+
+
+@attrs.frozen
+class EngineStats:
+    """What an engine holds at a moment. num_blocks, num_free_blocks: of its KV cache."""
+
+    num_running: int
+    num_waiting: int
+    num_blocks: int
+    num_free_blocks: int
