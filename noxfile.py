@@ -125,8 +125,17 @@ def build(session: nox.Session) -> None:
 def oracles(session: nox.Session) -> None:
     """Comparisons with torch, transformers, gguf, safetensors, tokenizers, sentencepiece and llama.cpp's vectors."""
     session.install(
-        *EVERYTHING, "torch==2.13.0", "transformers", "tokenizers", "sentencepiece", "gguf", "safetensors", "ml_dtypes",
-        "openai", "anthropic", "ollama",
+        *EVERYTHING,
+        "torch==2.13.0",
+        "transformers",
+        "tokenizers",
+        "sentencepiece",
+        "gguf",
+        "safetensors",
+        "ml_dtypes",
+        "openai",
+        "anthropic",
+        "ollama",
     )
     sources = ROOT / ".nox" / "llama_cpp"
     if not sources.exists():

@@ -28,7 +28,7 @@ from realizar.engine.scheduler import Scheduler
 from realizar.engine.scoring import Scoring
 from realizar.engine.sequence import Sequence as EngineSequence
 from realizar.engine.stream import PieceStream
-from realizar.errors import ContextOverflow, ModelError, RequestError
+from realizar.errors import ContextOverflow, ModelError, RequestError, UnsupportedTask
 from realizar.graph import Graph
 from realizar.model import ModelConfig, ModelFile
 from realizar.progress import Progress, silent
@@ -267,20 +267,20 @@ class LLM:
 
     def _prove_logits(self) -> None:
         if not self._gives_logits:
-            raise ModelError(
+            raise UnsupportedTask(
                 f"this {self.config.model_type} model gives embeddings, it cannot generate; "
                 f"use LLM.embed, or the command: realizar embed"
             )
 
     def _pooling(self, asked: PoolingType | None) -> PoolingType:
         if self._gives_logits:
-            raise ModelError(
+            raise UnsupportedTask(
                 f"this {self.config.model_type} model generates text, and its files do not say how it could embed one; "
                 f"use a model made for that: a directory with modules.json, or a GGUF file with a pooling_type"
             )
         kind = asked or self.config.pooling_type
         if kind is None:
-            raise ModelError(
+            raise UnsupportedTask(
                 "the model's files do not say how the hidden states of a text become one vector; "
                 "pass pooling= (--pooling) mean, cls or last"
             )

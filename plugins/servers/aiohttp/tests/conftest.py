@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import json
+import queue
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from realizar.model_pool import ModelPool
 from realizar.plugins import host
 from realizar.servers import ServerConfig
 from realizar_aiohttp.app import build_app
+from realizar_aiohttp.server import AiohttpServer
 
 settings.register_profile("realizar", deadline=None)  # a busy machine is no failure
 settings.load_profile("realizar")
@@ -91,7 +95,7 @@ def _pool_of(**models: LLM) -> ModelPool:
     return pool
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pool_of() -> Callable[..., ModelPool]:
     """Makes a pool that has loaded these models, by id."""
     return _pool_of
@@ -110,6 +114,36 @@ async def serve(pool: ModelPool, **config: Any) -> AsyncIterator[TestClient[Any,
 def serving(llm: LLM) -> Serving:
     """Starts servers: over the tiny model "tiny" unless a pool is given; keywords as in ServerConfig."""
     return lambda pool=None, **config: serve(pool or _pool_of(tiny=llm), **config)
+
+
+@pytest.fixture(scope="session")
+def running(plugins: None) -> Callable[..., AbstractContextManager[str]]:
+    """Runs the whole server in a thread, as `serve` does, and gives its URL; keywords as in ServerConfig."""
+
+    @contextmanager
+    def run(pool: ModelPool, **config: Any) -> Iterator[str]:
+        found: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        async def serve() -> None:
+            stop = asyncio.Event()
+            listening = functools.partial(_put, found, asyncio.get_running_loop(), stop)
+            await AiohttpServer().serve(pool, ServerConfig(port=0, **config), listening=listening, stop=stop)
+
+        thread = threading.Thread(target=asyncio.run, args=(serve(),))
+        thread.start()
+        loop, stop, url = found.get(timeout=20)
+        try:
+            yield url
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join(30)
+        assert not thread.is_alive()
+
+    return run
+
+
+def _put(found: queue.SimpleQueue[Any], loop: asyncio.AbstractEventLoop, stop: asyncio.Event, url: str) -> None:
+    found.put((loop, stop, url))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from realizar.errors import (
     RequestError,
     TemplateError,
     TokenizerError,
+    UnsupportedTask,
 )  # fmt: skip
 from realizar.model_pool import ModelNotReady, UnknownModel
 
@@ -96,6 +97,10 @@ def _unknown_model(error: BaseException) -> Problem:
     )  # fmt: skip
 
 
+def _broken_model(error: BaseException) -> Problem:
+    return Problem(status=500, code="engine_error", message=str(error))
+
+
 def _unavailable(error: BaseException) -> Problem:
     return Problem(
         status=503, code="unavailable", message=str(error), hint="try again shortly", headers={"Retry-After": "1"}
@@ -106,7 +111,8 @@ _OURS: tuple[tuple[type[BaseException], Callable[[Any], Problem]], ...] = (
     (ContextOverflow, _overflow),
     (UnknownModel, _unknown_model),
     (ModelNotReady, _unavailable),
-    (ModelError, lambda error: not_implemented(str(error))),
+    (UnsupportedTask, lambda error: not_implemented(str(error))),
+    (ModelError, _broken_model),
     (RequestError, _refused),
     (TemplateError, _refused),
     (TokenizerError, _refused),
