@@ -60,7 +60,9 @@ class Engine:
         """What is held now; any thread may ask, the numbers may be a step old."""
         scheduler, blocks = self._scheduler, self._scheduler.blocks
         waiting = len(scheduler.waiting) + len(self._submitted)
-        return EngineStats(len(scheduler.running), waiting, blocks.num_blocks, blocks.num_free)
+        return EngineStats(
+            scheduler.limit.max_seqs, len(scheduler.running), waiting, blocks.num_blocks, blocks.num_free
+        )
 
     def close(self) -> None:
         """Stop after the step in flight; open sequences get an error. On the engine's own thread: after this step."""

@@ -20,6 +20,7 @@ from realizar.engine.embedding import Embedding, fitted
 from realizar.engine.engine import Engine
 from realizar.engine.generation import Emit, Generation
 from realizar.engine.loader import load_model, open_named
+from realizar.engine.model_info import ModelInfo
 from realizar.engine.pooling import PoolingType
 from realizar.engine.prompt import ChatOptions, Message, Prompt, PromptEncoder, Tools
 from realizar.engine.result import Completion, EngineStats, Piece
@@ -77,6 +78,7 @@ class LLM:
         if loaded.file.tokenizer is None:
             raise ModelError(f"{loaded.file.path}: {loaded.file.no_tokenizer or 'the file has no tokenizer'}")
         self.config: ModelConfig = loaded.config
+        self.info = ModelInfo.of(loaded.file)
         self.load_s = loaded.load_s
         self.backend_name = loaded.backend.name
         self.tokenizer: Tokenizer = build_tokenizer(loaded.file.tokenizer)
@@ -264,6 +266,11 @@ class LLM:
         room = self.max_model_len - len(ids)
         total = len(ids) + min(room, params.max_tokens if params.max_tokens is not None else room)
         return Generation(ids, params, self.tokenizer, total, self.load_s, emit)
+
+    @property
+    def can_generate(self) -> bool:
+        """Whether the model gives text; otherwise it gives embeddings."""
+        return self._gives_logits
 
     def _prove_logits(self) -> None:
         if not self._gives_logits:

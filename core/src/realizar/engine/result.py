@@ -53,8 +53,9 @@ class Piece:
 
 @attrs.frozen
 class EngineStats:
-    """What an engine holds at a moment. num_blocks, num_free_blocks: of its KV cache."""
+    """What an engine holds at a moment. max_running: sequences of a step; blocks: of its KV cache."""
 
+    max_running: int
     num_running: int
     num_waiting: int
     num_blocks: int

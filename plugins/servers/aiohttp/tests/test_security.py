@@ -33,7 +33,7 @@ async def test_every_route_but_health_asks_for_a_key(serving, route):
             else:
                 assert response.status == 401
                 assert response.headers["WWW-Authenticate"] == "Bearer"
-                assert "error" in await response.json()
+                assert route.method == "HEAD" or "error" in await response.json()
 
 
 async def test_either_header_brings_a_key(serving):

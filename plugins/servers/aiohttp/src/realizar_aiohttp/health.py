@@ -47,5 +47,5 @@ ROUTES = (
     Route("GET", "/metrics", metrics, None, "Metrics in Prometheus's text format"),
 )
 
-PUBLIC = frozenset({"/health", "/v1/health", "/readyz", "/livez"})
+PUBLIC = frozenset({"/", "/health", "/v1/health", "/readyz", "/livez"})
 """Paths that need no key, unless they are asked to compute something."""

@@ -14,6 +14,7 @@ from prometheus_client.samples import Sample
 
 from realizar.engine import Piece
 from realizar.model_pool import ModelPool
+from realizar_aiohttp.recent import Recent
 
 _SHORT = (.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640)  # fmt: skip
 _LONG = (.3, .5, .8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920)  # fmt: skip
@@ -68,6 +69,7 @@ class Metrics:
         self.decode = histogram("decode_seconds", "Seconds of computing what follows the first token.", _LONG)
         self.request_prompt = histogram("request_prompt_tokens", "Tokens of a prompt.", _TOKENS)
         self.request_generation = histogram("request_generation_tokens", "Tokens of an answer.", _TOKENS)
+        self.recent = Recent()
         registry.register(_EngineGauges(pool))
         self._vllm = CollectorRegistry()
         if vllm_names:
@@ -113,6 +115,7 @@ class Meter:
         metrics.first_token.labels(self._model).observe(timings.ttft_s)
         metrics.prefill.labels(self._model).observe(timings.prefill_s)
         metrics.decode.labels(self._model).observe(timings.decode_s)
+        metrics.recent.add(now - self._started_s, len(completion.token_ids))
         metrics.total.labels(self._model).observe(now - self._started_s)
         metrics.prompt_tokens.labels(self._model).inc(timings.prompt_tokens)
         metrics.request_prompt.labels(self._model).observe(timings.prompt_tokens)
