@@ -58,5 +58,13 @@ class RequestError(RealizarError):
     """A request's parameters are invalid; names the parameter."""
 
 
+class ParityError(RealizarError):
+    """A backend does not compute what the reference does."""
+
+
+class MemoryExceeded(RealizarError):
+    """A model, with the context that was asked for, does not fit the memory of its device."""
+
+
 class StoreError(RealizarError):
     """A model cannot be found, downloaded or verified."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from realizar.backend import Availability, Backend, Buffer, CacheSpec, Plan, Step, kernel
+from realizar.backend import Availability, Backend, Bucket, Buffer, CacheSpec, Plan, Step, kernel
 from realizar.dtypes import dtype
 from realizar.errors import ModelError
 from realizar.graph import Graph
@@ -29,6 +30,14 @@ class NumpyBackend(Backend):
     @classmethod
     def probe(cls) -> Availability:
         return Availability(1, f"reference in {np.dtype(cls.real).name}, always present")
+
+    @classmethod
+    def weights_nbytes(cls, tensors: Sequence[LazyTensor]) -> int:
+        return sum(np.dtype(cls.real).itemsize * math.prod(tensor.shape) for tensor in tensors)
+
+    @classmethod
+    def scratch_nbytes(cls, graph: Graph, bucket: Bucket) -> int:
+        return super().scratch_nbytes(graph, bucket) * np.dtype(cls.real).itemsize // 4
 
     def load(self, tensor: LazyTensor, ops: frozenset[str]) -> Buffer:
         return tensor.to_float32().astype(self.real, copy=False)
