@@ -273,6 +273,14 @@ class Backend(ABC):
         """Put rows where the next op will read them, for those who look at ops one by one."""
         plan.values[name][: len(rows)] = rows
 
+    def read_blocks(self, cache: Sequence[Any], blocks: Sequence[int]) -> NDArray[np.uint8]:
+        """The keys and values of cache blocks, uint8 [len(blocks), nbytes], in this backend's own layout."""
+        raise UnsupportedOp(f"backend {self.name!r} cannot save its KV cache")
+
+    def write_blocks(self, cache: Sequence[Any], blocks: Sequence[int], content: NDArray[np.uint8]) -> None:
+        """Replace the keys and values of cache blocks with what `read_blocks` gave."""
+        raise UnsupportedOp(f"backend {self.name!r} cannot restore its KV cache")
+
     def notes(self) -> Sequence[str]:
         """What a user should know about how the loaded model runs (a type dequantized at load, a missing cache)."""
         return ()

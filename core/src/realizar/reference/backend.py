@@ -50,6 +50,18 @@ class NumpyBackend(Backend):
 
         return [LayerCache(zeros(*layer), zeros(*layer), kind) for layer in spec.layers]
 
+    def read_blocks(self, cache: Sequence[LayerCache], blocks: Sequence[int]) -> NDArray[np.uint8]:
+        parts = [part[list(blocks)].reshape(len(blocks), -1).view(np.uint8) for part in _parts(cache)]
+        return np.concatenate(parts, axis=1)
+
+    def write_blocks(self, cache: Sequence[LayerCache], blocks: Sequence[int], content: NDArray[np.uint8]) -> None:
+        at = 0
+        for part in _parts(cache):
+            nbytes = part[0].nbytes
+            rows = np.ascontiguousarray(content[: len(blocks), at : at + nbytes]).view(part.dtype)
+            part[list(blocks)] = rows.reshape(len(blocks), *part.shape[1:])
+            at += nbytes
+
     def make_plan(self, graph: Graph, weights: Mapping[str, Buffer], cache: Sequence[Any], step: Step) -> Plan:
         plan = super().make_plan(graph, weights, cache, step)
         plan.values = {name: array.astype(self.real, copy=False) for name, array in plan.values.items()}
@@ -201,6 +213,11 @@ class NumpyBackend(Backend):
             rows, slots = np.nonzero(chosen == expert)
             hidden = ACTIVATION_FUNCTIONS[kind](x[rows] @ gate[expert].T) * (x[rows] @ up[expert].T)
             out[rows] += shares[rows, slots, None] * (hidden @ down[expert].T)
+
+
+def _parts(cache: Sequence[LayerCache]) -> list[Real]:
+    """Keys and values of all layers, [num_blocks, ...] each."""
+    return [part for layer in cache for part in (layer.keys, layer.values)]
 
 
 class Numpy64Backend(NumpyBackend):

@@ -152,9 +152,9 @@ def settle() -> Callable[[LLM], Coroutine[Any, Any, None]]:
 
     async def settle(llm: LLM) -> None:
         async with asyncio.timeout(20):
-            while (stats := llm.stats()).num_running or stats.num_waiting:
+            while (stats := llm.stats).running or stats.waiting:
                 await asyncio.sleep(0.005)
-        assert stats.num_free_blocks == stats.num_blocks
+        assert stats.blocks_used == 0
 
     return settle
 

@@ -131,7 +131,7 @@ async def test_props_and_slots(serving, slow_llm, pool_of):
         slots = await (await client.get("/slots")).json()
         with_work.close()
         assert (await client.get("/slots?model=other")).status == 404
-    assert props["total_slots"] == len(slots) == slow_llm.stats().max_running
+    assert props["total_slots"] == len(slots) == slow_llm.max_running
     assert props["default_generation_settings"]["n_ctx"] == slow_llm.max_model_len
     assert (props["bos_token"], props["eos_token"]) == ("<|endoftext|>", "<|im_end|>")
     assert [slot["is_processing"] for slot in slots] == [True] + [False] * (len(slots) - 1)

@@ -80,6 +80,16 @@ class NumbaBackend(Backend):
 
         return make_layers(spec)
 
+    def read_blocks(self, cache: Sequence[LayerCache], blocks: Sequence[int]) -> NDArray[np.uint8]:
+        from realizar_numba.kvcache import read_blocks
+
+        return read_blocks(cache, blocks)
+
+    def write_blocks(self, cache: Sequence[LayerCache], blocks: Sequence[int], content: NDArray[np.uint8]) -> None:
+        from realizar_numba.kvcache import write_blocks
+
+        write_blocks(cache, blocks, content)
+
     def make_plan(self, graph: Graph, weights: Mapping[str, Buffer], cache: Sequence[Any], step: Step) -> Plan:
         return self.runtime.make_plan(graph, weights, cache, step)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,7 +11,9 @@ import attrs
 
 from realizar.errors import (
     ContextOverflow,
+    DeadlineExceeded,
     ModelError,
+    QueueFull,
     RealizarError,
     RequestError,
     TemplateError,
@@ -21,7 +24,7 @@ from realizar.model_pool import ModelNotReady, UnknownModel
 
 TYPES: Mapping[int, str] = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    405: "invalid_request_error", 413: "invalid_request_error", 415: "invalid_request_error",
+    405: "invalid_request_error", 408: "invalid_request_error", 413: "invalid_request_error",
     429: "rate_limit_error", 500: "server_error", 501: "not_supported_error", 503: "unavailable_error",
 }  # fmt: skip
 """Status -> the type that OpenAI and llama.cpp give it."""
@@ -101,6 +104,17 @@ def _broken_model(error: BaseException) -> Problem:
     return Problem(status=500, code="engine_error", message=str(error))
 
 
+def _full(error: Any) -> Problem:
+    return Problem(
+        status=429, code="queue_full", message=str(error), hint="send fewer requests at a time",
+        headers={"Retry-After": str(max(1, math.ceil(error.retry_after_s)))},
+    )  # fmt: skip
+
+
+def _late(error: BaseException) -> Problem:
+    return Problem(status=408, code="deadline_exceeded", message=str(error))
+
+
 def _unavailable(error: BaseException) -> Problem:
     return Problem(
         status=503, code="unavailable", message=str(error), hint="try again shortly", headers={"Retry-After": "1"}
@@ -109,6 +123,8 @@ def _unavailable(error: BaseException) -> Problem:
 
 _OURS: tuple[tuple[type[BaseException], Callable[[Any], Problem]], ...] = (
     (ContextOverflow, _overflow),
+    (QueueFull, _full),
+    (DeadlineExceeded, _late),
     (UnknownModel, _unknown_model),
     (ModelNotReady, _unavailable),
     (UnsupportedTask, lambda error: not_implemented(str(error))),

@@ -137,6 +137,7 @@ def _end(model: ServedModel, job: Job, done: Completion) -> dict[str, Any]:
         "model": model.id, "stop": True, "stop_type": end.kind, "stopping_word": end.word or "", "truncated": False,
         "prompt": model.llm.tokenizer.decode(done.prompt_token_ids, skip_special_tokens=False),
         "tokens_predicted": len(done.token_ids), "tokens_evaluated": len(done.prompt_token_ids),
+        "tokens_cached": done.cached_tokens,
         "generation_settings": settings(job.params), "timings": timings(done.timings, len(done.token_ids)),
     }  # fmt: skip
 

@@ -21,7 +21,7 @@ async def props(call: Call[None]) -> web.Response:
         defaults = {"n_ctx": llm.max_model_len, "params": settings(SamplingParams(max_tokens=None))}
         return call.json(
             {
-                "default_generation_settings": defaults, "total_slots": llm.stats().max_running,
+                "default_generation_settings": defaults, "total_slots": llm.max_running,
                 "model_alias": model.id, "chat_template": spec.chat_template or "",
                 "bos_token": _token(model, spec.bos_token_id),
                 "eos_token": _token(model, spec.eos_token_ids[0] if spec.eos_token_ids else None),
@@ -34,10 +34,8 @@ async def props(call: Call[None]) -> web.Response:
 async def slots(call: Call[None]) -> web.Response:
     """One entry for each request that could be computed at a time; the first of them are being computed."""
     async with call.service.pool.lease(call.request.query.get("model")) as model:
-        stats, length = model.llm.stats(), model.llm.max_model_len
-    return call.json(
-        [{"id": i, "n_ctx": length, "is_processing": i < stats.num_running} for i in range(stats.max_running)]
-    )
+        busy, total, length = model.llm.stats.running, model.llm.max_running, model.llm.max_model_len
+    return call.json([{"id": i, "n_ctx": length, "is_processing": i < busy} for i in range(total)])
 
 
 def _token(model: ServedModel, token_id: int | None) -> Any:

@@ -61,14 +61,14 @@ async def status(call: Call[None]) -> web.Response:
     """Speeds and latencies of the last generations; there is no GPU memory to tell of on a CPU (null)."""
     recent, latencies = call.service.metrics.recent, call.service.metrics.recent.latencies_s
     async with call.service.pool.lease() as found:
-        stats = found.llm.stats()
+        stats = found.llm.stats
         percentiles = {f"latency_p{p}_ms": percentile(latencies, p / 100) * 1e3 for p in (50, 95, 99)}
         return call.json(
             {
                 "throughput_tok_per_sec": recent.tokens_per_s(), **percentiles, "gpu_memory_used_bytes": None,
                 "gpu_memory_total_bytes": None, "gpu_utilization_percent": None,
-                "cuda_path_active": found.llm.backend_name == "cuda", "batch_size": stats.num_running,
-                "queue_depth": stats.num_waiting, "total_tokens": recent.num_tokens,
+                "cuda_path_active": found.llm.backend_name == "cuda", "batch_size": stats.running,
+                "queue_depth": stats.waiting, "total_tokens": recent.num_tokens,
                 "total_requests": recent.num_requests, "uptime_secs": recent.uptime_s, "model_name": found.id,
             }
         )  # fmt: skip
