@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from realizar.access import AccessDenied
 from realizar.errors import (
     ContextOverflow,
     DeadlineExceeded,
@@ -79,6 +80,11 @@ def problem_of(error: BaseException) -> Problem:
     )  # fmt: skip
 
 
+def _denied(error: Any) -> Problem:
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    return Problem(status=error.status, code=error.code, message=str(error), hint=error.hint, headers=headers)
+
+
 def _overflow(error: Any) -> Problem:
     return Problem(
         status=400, code="context_length_exceeded", message=str(error),
@@ -122,6 +128,7 @@ def _unavailable(error: BaseException) -> Problem:
 
 
 _OURS: tuple[tuple[type[BaseException], Callable[[Any], Problem]], ...] = (
+    (AccessDenied, _denied),
     (ContextOverflow, _overflow),
     (QueueFull, _full),
     (DeadlineExceeded, _late),
