@@ -67,7 +67,7 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def third_party(session: nox.Session) -> None:
-    """Three distributions of strangers: listed, run and conforming."""
+    """Four distributions of strangers: listed, run and conforming."""
     session.install(*EVERYTHING)
     session.install(
         *(f"./{path.parent.relative_to(ROOT)}" for path in sorted(ROOT.glob("tests/third_party/*/pyproject.toml")))
