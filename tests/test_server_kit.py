@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def kit(server: Server) -> ServerConformance:
 )  # fmt: skip
 def test_a_server_that_does_not_do_as_it_is_told_is_caught(llm: LLM, change: dict[str, Any], test: str) -> None:
     getattr(kit(AiohttpServer()), test)(llm)
-    with pytest.raises((AssertionError, OSError, ValueError)):
+    with pytest.raises((AssertionError, OSError, ValueError, HTTPException)):
         getattr(kit(Careless(**change)), test)(llm)
 
 
