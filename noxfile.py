@@ -109,7 +109,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy --strict on core."""
-    session.install("mypy>=1.18", "types-regex", "./core[testing]")
+    session.install("mypy>=1.18", "types-regex", "./core[testing,bench]")
     session.run("mypy")
 
 

@@ -67,8 +67,16 @@ TARGETS = {
     ),
     "scheduling": Target(
         "core/src",
-        tuple(f"realizar/engine/{name}.py" for name in ("block_manager", "engine", "runner", "scheduler", "sequence")),
-        tuple(map(_CORE_TESTS.format, ("block_manager", "sequence", "scheduler", "runner", "engine"))),
+        tuple(
+            f"realizar/engine/{name}.py"
+            for name in ("block_manager", "engine", "prefix_cache", "runner", "scheduler", "sequence")
+        ),
+        tuple(
+            map(
+                _CORE_TESTS.format,
+                ("block_manager", "prefix_cache", "sequence", "scheduler", "runner", "engine", "preemption"),
+            )
+        ),
     ),
 }
 

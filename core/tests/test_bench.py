@@ -113,7 +113,7 @@ class TestMeasuring:
     def test_a_batch_that_never_decodes_together(self, open_llm):
         llm = open_llm()
         free = llm._engine._scheduler.blocks
-        free.allocate((free.num_free - 1) * free.block_size)  # room for one sequence of up to 16 tokens
+        free.grow([], (free.num_free - 1) * free.block_size)  # room for one sequence of up to 16 tokens
         with pytest.raises(RealizarError, match="tg2 x2: 2 sequences .* do not fit the cache at once"):
             measure(llm, Case(0, 2, n_batch=2), np.random.default_rng(0))
 

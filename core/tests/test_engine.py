@@ -13,7 +13,7 @@ from realizar.engine.block_manager import BlockManager
 from realizar.engine.engine import Engine
 from realizar.engine.scheduler import Scheduler
 from realizar.engine.sequence import Chunk, Sequence
-from realizar.errors import RealizarError
+from realizar.errors import DeadlineExceeded, EngineFailed, QueueFull, RealizarError
 from realizar.trace import Tracer
 
 WAIT_S = 20
@@ -78,12 +78,15 @@ class Request:
 class Bench:
     """An engine over a fake runner."""
 
-    def __init__(self, limit: Bucket = NARROW, num_blocks: int = 32, tracer: Tracer | None = None) -> None:
+    def __init__(
+        self, limit: Bucket = NARROW, num_blocks: int = 32, tracer: Tracer | None = None, max_waiting: int | None = None
+    ) -> None:
         self.runner, self.scheduler = FakeRunner(), Scheduler(limit, BlockManager(num_blocks, 4))
         self.released: list[str] = []
         self.engine = Engine(
-            self.runner, self.scheduler, tracer, release=lambda: self.released.append(threading.current_thread().name)
-        )
+            self.runner, self.scheduler, tracer, lambda: self.released.append(threading.current_thread().name),
+            max_waiting,
+        )  # fmt: skip
 
     def submit(self, *requests: Request) -> None:
         for request in requests:
@@ -288,3 +291,194 @@ def test_a_scored_sequence_gets_all_its_rows(bench):
     assert np.concatenate(rows)[:, 0].tolist() == list(range(20, 30))
     assert [len(block) for block in rows] == [4, 4, 2]
     bench.settle()
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_again():
+    bench = Bench(Bucket(8, 1, 4), max_waiting=2)
+    bench.runner.gate.clear()
+    first, *others = [Request([i], output=2) for i in range(4)]
+    bench.submit(first)
+    assert bench.runner.entered.wait(WAIT_S)
+    bench.engine.submit(others[0].sequence, others[1].sequence)
+    with pytest.raises(QueueFull, match="2 requests are waiting, as many as may; try again in about 1.0 s") as caught:
+        bench.submit(others[2])
+    assert (caught.value.num_waiting, caught.value.retry_after_s) == (2, 1.0)
+    bench.runner.gate.set()
+    for request in (first, *others[:2]):
+        request.wait()
+    bench.settle()
+    bench.submit(others[2])
+    others[2].wait()
+    assert 0.1 <= bench.engine._retry_after_s() < 1
+    bench.engine.close()
+
+
+def test_of_several_all_are_queued_or_none():
+    bench = Bench(max_waiting=2)
+    several = [Request([1], output=2) for _ in range(3)]
+    with pytest.raises(QueueFull, match="0 requests are waiting"):
+        bench.engine.submit(*(request.sequence for request in several))
+    assert bench.engine.stats.waiting == 0
+    bench.engine.close()
+
+
+def test_what_is_late_ends_and_leaves_its_blocks_to_others(bench):
+    bench.runner.gate.clear()
+    late, other = Request(list(range(1, 6)), output=3), Request([50], output=3)
+    late.sequence.deadline_s = late.sequence.arrival_s + 0.05
+    bench.submit(late, other)
+    time.sleep(0.06)
+    bench.runner.gate.set()
+    error = late.wait().error
+    assert isinstance(error, DeadlineExceeded)
+    assert error.allowed_s == pytest.approx(0.05)
+    assert other.wait().error is None
+    bench.settle()
+    assert bench.engine.stats.blocks_free == 32
+    assert (bench.engine.stats.failed, bench.engine.stats.finished) == (1, 1)
+
+
+def test_what_a_failed_request_computed_is_found_by_nobody(bench):
+    bad = Request(list(range(100, 109)), output=3, raises_at=1)
+    bench.submit(bad)
+    bad.wait()
+    bench.settle()
+    assert bench.engine.stats.blocks_cached == 0
+    good = Request(list(range(100, 109)), output=1)
+    bench.submit(good)
+    good.wait()
+    bench.settle()
+    assert good.sequence.prefix.cached_tokens == 0
+    assert bench.engine.stats.blocks_cached == 2
+
+
+def test_numbers(bench):
+    first, second = Request(list(range(100, 109)), output=3), Request(list(range(100, 109)), output=3)
+    for request in (first, second):
+        bench.submit(request)
+        request.wait()
+        bench.settle()
+    stats = bench.engine.stats
+    assert (stats.running, stats.waiting, stats.finished, stats.failed, stats.cancelled) == (0, 0, 2, 0, 0)
+    assert (stats.prefix_queries, stats.prefix_hits, stats.preemptions) == (18, 8, 0)
+    assert (stats.computed_tokens, stats.generated_tokens) == (9 + 2 + 1 + 2, 6)
+    assert (stats.steps, stats.step_tokens) == (2 + 2 + 1 + 2, 1)
+    assert (stats.blocks_total, stats.blocks_used, stats.blocks_free, stats.blocks_cached) == (32, 0, 32, 2)
+    assert 0 < stats.step_s < WAIT_S
+
+
+def test_numbers_while_it_works(bench):
+    bench.runner.gate.clear()
+    bench.submit(*(Request([1], output=50, total=60) for _ in range(6)))
+    assert bench.runner.entered.wait(WAIT_S)
+    stats = bench.engine.stats
+    assert stats.running + stats.waiting == 6
+    assert stats.running >= 1
+    assert (stats.blocks_used, stats.blocks_free) == (stats.running, 32 - stats.running)
+
+
+class TestFailure:
+    """The thread itself ends."""
+
+    @pytest.fixture
+    def failed(self, bench, monkeypatch, caplog):
+        """A bench whose scheduler fails while two requests are open."""
+        bench.runner.gate.clear()
+        running, waiting = Request([1], output=50, total=60), Request([2], output=50, total=60)
+        bench.submit(running)
+        assert bench.runner.entered.wait(WAIT_S)
+        bench.submit(waiting)
+        with monkeypatch.context() as patch:
+            patch.setattr(bench.scheduler, "schedule", lambda: 1 // 0)
+            bench.runner.gate.set()
+            errors = [request.wait().error for request in (running, waiting)]
+        assert "the engine's thread failed" in caplog.text
+        return bench, errors
+
+    def test_everybody_is_told(self, failed):
+        bench, errors = failed
+        assert not bench.engine.alive
+        for error in errors:
+            assert isinstance(error, EngineFailed)
+            assert isinstance(error.__cause__, ZeroDivisionError)
+        with pytest.raises(EngineFailed, match="must be restarted"):
+            bench.submit(Request([1]))
+        assert bench.released == []
+
+    def test_it_can_be_restarted(self, failed):
+        bench, _ = failed
+        bench.engine.restart()
+        assert bench.engine.alive
+        request = Request([5], output=2)
+        bench.submit(request)
+        assert request.wait().seen == [(5, 0), (6, 1)]
+        bench.settle()
+        assert (bench.engine.stats.blocks_free, bench.engine.stats.running) == (32, 0)
+
+    def test_it_can_be_closed(self, failed):
+        bench, _ = failed
+        bench.engine.close()
+        bench.engine.close()
+        assert bench.released == [threading.current_thread().name]
+
+    def test_restarting_what_has_not_failed_changes_nothing(self, bench):
+        request = Request([5], output=2)
+        bench.submit(request)
+        thread = bench.engine._thread
+        bench.engine.restart()
+        assert bench.engine._thread is thread
+        request.wait()
+
+    def test_alive_until_closed(self, bench):
+        assert bench.engine.alive
+        bench.engine.close()
+        assert not bench.engine.alive
+
+
+class TestBetweenSteps:
+    """Work on the engine's thread that is no step."""
+
+    def test_it_runs_on_the_engines_thread(self, bench):
+        assert bench.engine.between_steps(lambda: threading.current_thread().name) == "realizar-engine"
+
+    def test_it_waits_for_the_step_in_flight(self, bench):
+        bench.runner.gate.clear()
+        request = Request([1], output=2)
+        bench.submit(request)
+        assert bench.runner.entered.wait(WAIT_S)
+        threading.Timer(0.05, bench.runner.gate.set).start()
+        assert bench.engine.between_steps(lambda: len(bench.runner.steps)) >= 1
+        request.wait()
+
+    def test_what_it_raises_harms_nobody(self, bench):
+        with pytest.raises(ZeroDivisionError):
+            bench.engine.between_steps(lambda: 1 // 0)
+        request = Request([1], output=2)
+        bench.submit(request)
+        assert request.wait().error is None
+
+    @pytest.mark.parametrize("how", ["close", "failure"])
+    def test_who_still_waits_is_told(self, bench, how, monkeypatch):
+        bench.runner.gate.clear()
+        bench.submit(Request([1], output=50, total=60))
+        assert bench.runner.entered.wait(WAIT_S)
+        errors: list[Exception] = []
+
+        def ask() -> None:
+            try:
+                bench.engine.between_steps(lambda: None)
+            except RealizarError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        while not bench.engine._calls:
+            time.sleep(0.002)
+        if how == "close":
+            threading.Timer(0.05, bench.runner.gate.set).start()
+            bench.engine.close()
+        else:
+            monkeypatch.setattr(bench.scheduler, "computed", lambda chunks: 1 // 0)
+            bench.runner.gate.set()
+        thread.join(WAIT_S)
+        assert type(errors[0]) is (RealizarError if how == "close" else EngineFailed)

@@ -13,7 +13,7 @@ from realizar.sampling import SamplingParams
 DEFAULTS = {
     "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0,
     "frequency_penalty": 0.0, "logit_bias": {}, "seed": None, "stop": (), "stop_token_ids": (), "max_tokens": 128,
-    "min_tokens": 0, "ignore_eos": False, "logprobs": None,
+    "min_tokens": 0, "ignore_eos": False, "n": 1, "logprobs": None,
 }  # fmt: skip
 
 ACCEPTED = [
@@ -23,6 +23,7 @@ ACCEPTED = [
     ("seed", 0), ("seed", -(2**63)), ("seed", 2**64 - 1), ("stop", ["x" * 1024]), ("stop", ["x"] * 64), ("stop", "x"),
     ("stop_token_ids", [0]), ("stop_token_ids", [2**31 - 1]), ("stop_token_ids", list(range(1024))),
     ("max_tokens", 1), ("max_tokens", None), ("min_tokens", 0), ("logprobs", 0), ("logprobs", 256),
+    ("n", 1), ("n", 128),
     ("logit_bias", {0: 1e6}), ("logit_bias", {0: -1e6}), ("logit_bias", {2**31 - 1: -math.inf}),
     ("logit_bias", {i: 1 for i in range(4096)}), ("logit_bias", {"1234567890": 1.0}),
 ]  # fmt: skip
@@ -32,6 +33,7 @@ REFUSED = [
     ("top_k", -1), ("top_k", 1.0), ("top_k", None), ("top_k", True), ("top_p", 0), ("top_p", 1.0001),
     ("min_p", -0.001), ("min_p", 1.001), ("repetition_penalty", 0.0099), ("repetition_penalty", 100.1),
     ("presence_penalty", -2.01), ("presence_penalty", 2.01), ("frequency_penalty", -2.01), ("frequency_penalty", 2.01),
+    ("n", 0), ("n", 129), ("n", True), ("n", None),
     ("seed", 2**64), ("seed", -(2**63) - 1), ("stop", ["x" * 1025]), ("stop", ["x"] * 65), ("stop", [""]),
     ("stop", [3]), ("stop", 3), ("stop_token_ids", [-1]), ("stop_token_ids", [2**31]), ("stop_token_ids", [True]),
     ("stop_token_ids", list(range(1025))), ("stop_token_ids", 7), ("max_tokens", 0), ("min_tokens", -1),

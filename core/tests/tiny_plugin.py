@@ -1,13 +1,14 @@
-"""A plugin for core's own tests: the kit's tiny models and two backends that misbehave on request."""
+"""A plugin for core's own tests: the kit's tiny models, a backend without any slack and two that misbehave."""
 
 from __future__ import annotations
 
 import time
 
+import attrs
 import numpy as np
 
 from realizar import hookimpl
-from realizar.backend import Plan
+from realizar.backend import Plan, Step, kernel
 from realizar.formats import Format
 from realizar.reference import NumpyBackend
 from realizar.testing.tiny_files import ByteTokenizers, TinyFormat
@@ -28,6 +29,30 @@ class Slow(NumpyBackend):
     def logits(self, plan: Plan) -> np.ndarray:
         time.sleep(0.02)
         return super().logits(plan)
+
+
+class Exact(NumpyBackend):
+    """Computes every token by itself, so that nothing beside it and no chunk changes a bit of it."""
+
+    name = "exact"
+    priority = -1
+
+    @kernel("linear")
+    def linear(self, x: np.ndarray, *parameters: np.ndarray, out: np.ndarray) -> None:
+        for t in range(len(x)):
+            super().linear(x[t : t + 1], *parameters, out=out[t : t + 1])
+
+    @kernel("attention")
+    def attention(self, q, k, v, *, step: Step, out: np.ndarray, **attributes) -> None:
+        for s in range(step.num_seqs):
+            for t in range(step.query_start_loc[s], step.query_start_loc[s + 1]):
+                token = slice(t, t + 1)
+                alone = attrs.evolve(
+                    step, positions=step.positions[token], slot_mapping=step.slot_mapping[token], num_seqs=1,
+                    query_start_loc=np.array([0, 1], np.int32), context_lens=step.positions[token] + 1,
+                    block_tables=step.block_tables[s : s + 1],
+                )  # fmt: skip
+                super().attention(q[token], k[token], v[token], step=alone, out=out[token], **attributes)
 
 
 class Faulty(NumpyBackend):
@@ -58,4 +83,4 @@ def realizar_tokenizers() -> list[TokenizerFactory]:
 
 @hookimpl
 def realizar_backends() -> list[type[NumpyBackend]]:
-    return [Slow, Faulty]
+    return [Slow, Exact, Faulty]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from realizar.dtypes import dtype
 from realizar.errors import UnsupportedOp
 from realizar.graph import Block, Graph, Node
+from realizar.host_memory import available_memory
 from realizar.ops import op
 from realizar.progress import Progress, silent
 from realizar.tensors import LazyTensor
@@ -171,6 +172,8 @@ class Backend(ABC):
     priority: ClassVar[int] = 0
     kv_types: ClassVar[tuple[str, ...]] = ("F32",)
     """KV cache types it can hold, the default first."""
+    proves_parity: ClassVar[bool] = False
+    """Whether each loaded model is compared with the reference before it is served (`realizar.parity.gate`)."""
 
     _kernels: ClassVar[dict[str, tuple[type, str]]] = {}
 
@@ -193,6 +196,22 @@ class Backend(ABC):
     @abstractmethod
     def probe(cls) -> Availability:
         """Whether it can run here: cheap, and no exception for a missing device."""
+
+    @classmethod
+    def weights_nbytes(cls, tensors: Sequence[LazyTensor]) -> int:
+        """Bytes of these tensors once they are loaded, by default as in the file; only their headers are read."""
+        return sum(tensor.nbytes for tensor in tensors)
+
+    @classmethod
+    def scratch_nbytes(cls, graph: Graph, bucket: Bucket) -> int:
+        """Bytes of a plan's values in the largest bucket, and whatever else a step works in."""
+        rows = {True: bucket.max_rows, False: bucket.max_tokens}
+        return sum(4 * width * rows[name in graph.row_values] for name, width in graph.values.items())
+
+    @classmethod
+    def memory_budget(cls) -> int | None:
+        """Bytes that the device can give now; None = not known. By default, this machine's memory."""
+        return available_memory()
 
     def reserve(self, tensors: Sequence[LazyTensor]) -> None:  # noqa: B027 (most backends take memory as it comes)
         """Make room in one piece for these tensors, which `load` will be given next; once a model, nothing is read."""
@@ -244,6 +263,23 @@ class Backend(ABC):
         """The wanted rows of the graph's output, float32 [R, width] in host memory; a view, until the next step."""
         logits: NDArray[np.float32] = plan.values[plan.graph.output][: plan.step.num_rows]
         return logits
+
+    def read(self, plan: Plan, name: str) -> NDArray[np.float32]:
+        """The rows of a value that the last step wrote, float32 [T or R, width] in host memory; perhaps a view."""
+        count = plan.step.num_rows if name in plan.graph.row_values else plan.step.num_tokens
+        return np.asarray(plan.values[name][:count], np.float32)
+
+    def write(self, plan: Plan, name: str, rows: NDArray[np.float32]) -> None:
+        """Put rows where the next op will read them, for those who look at ops one by one."""
+        plan.values[name][: len(rows)] = rows
+
+    def read_blocks(self, cache: Sequence[Any], blocks: Sequence[int]) -> NDArray[np.uint8]:
+        """The keys and values of cache blocks, uint8 [len(blocks), nbytes], in this backend's own layout."""
+        raise UnsupportedOp(f"backend {self.name!r} cannot save its KV cache")
+
+    def write_blocks(self, cache: Sequence[Any], blocks: Sequence[int], content: NDArray[np.uint8]) -> None:
+        """Replace the keys and values of cache blocks with what `read_blocks` gave."""
+        raise UnsupportedOp(f"backend {self.name!r} cannot restore its KV cache")
 
     def notes(self) -> Sequence[str]:
         """What a user should know about how the loaded model runs (a type dequantized at load, a missing cache)."""

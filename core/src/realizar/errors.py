@@ -58,5 +58,40 @@ class RequestError(RealizarError):
     """A request's parameters are invalid; names the parameter."""
 
 
+class ParityError(RealizarError):
+    """A backend does not compute what the reference does."""
+
+
+class MemoryExceeded(RealizarError):
+    """A model, with the context that was asked for, does not fit the memory of its device."""
+
+
 class StoreError(RealizarError):
     """A model cannot be found, downloaded or verified."""
+
+
+class QueueFull(RealizarError):
+    """As many requests wait as may; carries how many, and in how many seconds another try is worth it."""
+
+    def __init__(self, num_waiting: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"{num_waiting} requests are waiting, as many as may; try again in about {retry_after_s:.1f} s"
+        )
+        self.num_waiting = num_waiting
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(RealizarError):
+    """A request was not done by its deadline; carries how long it had and how many tokens it had generated."""
+
+    def __init__(self, allowed_s: float, num_generated: int) -> None:
+        super().__init__(
+            f"the request was not done within its deadline of {allowed_s:.3g} s, with {num_generated} tokens "
+            f"generated; allow more time or ask for fewer tokens"
+        )
+        self.allowed_s = allowed_s
+        self.num_generated = num_generated
+
+
+class EngineFailed(RealizarError):
+    """The engine's thread has ended by an exception, which is the cause; it takes requests again once restarted."""

@@ -13,7 +13,8 @@ from realizar.errors import RealizarError
 
 COMMANDS = {
     "run": "run", "chat": "chat", "serve": "serve", "embed": "embed", "tokenize": "tokenize", "inspect": "inspect",
-    "bench": "bench", "explain": "explain", "perplexity": "perplexity", "plugins": "plugins", "warmup": "warmup",
+    "bench": "bench", "explain": "explain", "parity": "parity", "plan": "plan", "perplexity": "perplexity",
+    "plugins": "plugins", "warmup": "warmup", "bench-serve": "bench_serve", "top": "top",
     "convert": "convert", "quantize": "convert", "verify": "verify", "pull": "models",
     "list": "models", "rm": "models", "show": "models", "version": "version",
 }  # fmt: skip
@@ -30,7 +31,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"realizar.cli.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, f"{cmd_name}_command")
+        command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return command
 
 

@@ -19,6 +19,12 @@ from realizar.selection import choose_server
 from realizar.servers import Server, ServerConfig
 from realizar.store.names import has_scheme
 
+LOADING = (
+    "backend", "threads", "max_model_len", "kv_type", "model_format", "prefix_cache", "draft", "num_drafts",
+    "max_waiting",
+)  # fmt: skip
+"""Options that go to `LLM`; the others go to `ServerConfig`."""
+
 
 @click.command("serve")
 @click.argument("model")
@@ -30,6 +36,13 @@ from realizar.store.names import has_scheme
 @click.option("--ctx", "max_model_len", type=click.IntRange(min=1), help="Context length in tokens.")
 @click.option("--kv-type", help="Type of the KV cache (F32, F16, BF16, Q8_0); the backend's default.")
 @click.option("--model-format", help="Format plugin that reads MODEL; recognized by default.")
+@click.option("--prefix-cache/--no-prefix-cache", default=True, show_default=True, help="Reuse what prompts share.")
+@click.option("--draft", help="What guesses tokens: prompt-lookup, or a smaller model of the same vocabulary.")
+@click.option("--num-drafts", type=click.IntRange(1, 64), default=8, show_default=True, help="Guesses of one step.")
+@click.option(
+    "--max-queue", "max_waiting", type=click.IntRange(1), default=512, show_default=True,
+    help="Requests that may wait; more are told to try again (429).",
+)  # fmt: skip
 @click.option("--server", "server_name", help="Server plugin; the best one by default.")
 @click.option(
     "--api-key-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -46,17 +59,13 @@ from realizar.store.names import has_scheme
 @click.option("--metrics-compat", type=click.Choice(["vllm"]), help="Metrics also under that engine's names.")
 def serve_command(
     model: str, served_model_name: str | None, server_name: str | None, api_key_file: Path | None,
-    backend: str | None, threads: int | None, max_model_len: int | None, kv_type: str | None, model_format: str | None,
     **options: Any,
 ) -> None:  # fmt: skip
     """Serve MODEL over HTTP until Ctrl-C or SIGTERM, which let open requests end; a second Ctrl-C does not wait."""
     keys = read_keys(api_key_file) if api_key_file is not None else ()
+    load = functools.partial(LLM, model, **{name: options.pop(name) for name in LOADING})
     config = ServerConfig(api_keys=keys, **options)
     server = choose_server(server_name)
-    load = functools.partial(
-        LLM, model, backend=backend, threads=threads, max_model_len=max_model_len, kv_type=kv_type,
-        model_format=model_format,
-    )  # fmt: skip
     pool = ModelPool({served_model_name or model_id(model): load})
     try:
         asyncio.run(_serve(server, pool, config))

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from realizar.engine.result import Completion, Piece, Timings, TokenLogprob
 from realizar.engine.sequence import Sequence as EngineSequence
-from realizar.sampling import SampledToken, SamplingParams, StopMatcher, TokenCounts, random_seed, sample
+from realizar.engine.service import ANY_TIME, Service, choice_seed
+from realizar.sampling import SampledToken, SamplingParams, StopMatcher, TokenCounts, sample
 from realizar.tokenizers import Tokenizer
 
 Emit = Callable[[Piece | BaseException], None]
@@ -21,18 +22,20 @@ class Generation:
     """Samples, decodes and stops one sequence; its methods run on the engine's thread.
 
     max_total_tokens: prompt and output together; reaching it ends the generation with "length".
+    index: which choice of a request for several.
     """
 
     def __init__(
         self, prompt_ids: Sequence[int], params: SamplingParams, tokenizer: Tokenizer, max_total_tokens: int,
-        load_s: float, emit: Emit,
+        load_s: float, emit: Emit, *, service: Service = ANY_TIME, index: int = 0,
     ) -> None:  # fmt: skip
         self._prompt_ids = tuple(prompt_ids)
         self._params = params
         self._load_s = load_s
         self._emit = emit
         self._eos_token_ids = tokenizer.spec.eos_token_ids
-        self._seed = random_seed() if params.seed is None else params.seed
+        self._index = index
+        self._seed = choice_seed(params.seed, index)
         self._counts = TokenCounts(prompt_ids)
         self._decoder = tokenizer.stream()
         self._stops = StopMatcher(params.stop)
@@ -41,7 +44,11 @@ class Generation:
         self._text: list[str] = []
         self._logprobs: list[TokenLogprob] = []
         self._first_token_s = 0.0
-        self.sequence = EngineSequence(list(prompt_ids), max_total_tokens, self._on_logits, emit)
+        now = time.perf_counter()
+        self.sequence = EngineSequence(
+            list(prompt_ids), max_total_tokens, self._on_logits, emit, arrival_s=now, priority=service.priority,
+            deadline_s=None if service.deadline_s is None else now + service.deadline_s,
+        )  # fmt: skip
 
     def _on_logits(self, logits: NDArray[np.float32]) -> int | None:
         """Choose the next token from the last row; None when it was the last one."""
@@ -58,9 +65,9 @@ class Generation:
         text, finish_reason = self._advance(token_id)
         self._text.append(text)
         if finish_reason is None:
-            self._emit(Piece(text, (token_id,), logprobs))
+            self._emit(Piece(text, (token_id,), logprobs, index=self._index))
             return token_id
-        self._emit(Piece(text, (token_id,), logprobs, self._completion(finish_reason)))
+        self._emit(Piece(text, (token_id,), logprobs, self._completion(finish_reason), self._index))
         return None
 
     def _logprob(self, sampled: SampledToken) -> tuple[TokenLogprob, ...] | None:
@@ -99,5 +106,6 @@ class Generation:
         )
         logprobs = tuple(self._logprobs) if self._params.logprobs is not None else None
         return Completion(
-            self._prompt_ids, tuple(self._token_ids), "".join(self._text), finish_reason, logprobs, timings
-        )
+            self._prompt_ids, tuple(self._token_ids), "".join(self._text), finish_reason, logprobs, timings,
+            self._index, sequence.prefix,
+        )  # fmt: skip

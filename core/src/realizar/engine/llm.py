@@ -14,23 +14,29 @@ from typing import Any, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from realizar.backend import Backend, BackendOptions, Bucket, CacheSpec
+from realizar.backend import BackendOptions, Bucket, CacheSpec
 from realizar.engine.block_manager import BlockManager
+from realizar.engine.draft_model import DraftModel
 from realizar.engine.embedding import Embedding, fitted
 from realizar.engine.engine import Engine
 from realizar.engine.generation import Emit, Generation
-from realizar.engine.loader import load_model, open_named
+from realizar.engine.loader import LoadedModel, load_model, open_named
+from realizar.engine.model_info import ModelInfo
 from realizar.engine.pooling import PoolingType
 from realizar.engine.prompt import ChatOptions, Message, Prompt, PromptEncoder, Tools
-from realizar.engine.result import Completion, EngineStats, Piece
+from realizar.engine.result import Completion, Piece
 from realizar.engine.runner import ModelRunner
 from realizar.engine.scheduler import Scheduler
 from realizar.engine.scoring import Scoring
 from realizar.engine.sequence import Sequence as EngineSequence
+from realizar.engine.service import Service
+from realizar.engine.sessions import Sessions
+from realizar.engine.speculation import PromptLookup, Proposer
+from realizar.engine.stats import EngineStats
 from realizar.engine.stream import PieceStream
 from realizar.errors import ContextOverflow, ModelError, RequestError, UnsupportedTask
 from realizar.graph import Graph
-from realizar.model import ModelConfig, ModelFile
+from realizar.model import ModelConfig
 from realizar.progress import Progress, silent
 from realizar.sampling import SamplingParams
 from realizar.selection import build_tokenizer
@@ -42,6 +48,12 @@ BLOCK_SIZE = 16
 
 LIMIT = Bucket(max_tokens=512, max_seqs=64, max_rows=64)
 """The largest step: prompts are computed in chunks that fill it up beside the running decodes."""
+
+BESIDE_DECODE = 128
+"""Tokens of prefill that share a step with decodes: enough to keep kernels busy, few enough that decodes go on."""
+
+PROMPT_LOOKUP = "prompt-lookup"
+"""The name of the draft that is no model."""
 
 DEFAULT_CONTEXT = 32768
 """Context length when none is asked for and the model allows more, in tokens."""
@@ -55,7 +67,10 @@ class LLM:
 
     model: a path, or a name such as "smollm2" (downloaded at first use, unless allow_download is False; a path never
     is). backend: a backend's name; the best one by default. threads: CPU threads. max_model_len: context length in
-    tokens. kv_type: type of the KV cache.
+    tokens. kv_type: type of the KV cache. prefix_cache: whether a prompt reuses what other requests computed of it.
+    draft: what guesses tokens, which changes speed and nothing else: "prompt-lookup", or a smaller model of the same
+    vocabulary, a path or a name. num_drafts: how many guesses one step computes, shared by all requests that decode.
+    max_waiting: how many sequences may wait for their first step, beyond which QueueFull is raised; None: any number.
     Close it, or use it in a `with` statement. Methods may be called from any thread.
     """
 
@@ -63,20 +78,17 @@ class LLM:
         self, model: str | Path, *, backend: str | None = None, threads: int | None = None,
         max_model_len: int | None = None, kv_type: str | None = None, model_format: str | None = None,
         allow_download: bool = True, progress: Progress = silent, tracer: Tracer | None = None,
+        prefix_cache: bool = True, max_waiting: int | None = None, draft: str | Path | None = None, num_drafts: int = 8,
     ) -> None:  # fmt: skip
         options = BackendOptions(threads=threads, kv_type=kv_type)
-        loaded = load_model(
-            model,
-            options,
-            backend=backend,
-            model_format=model_format,
-            allow_download=allow_download,
-            progress=progress,
-            tracer=tracer,
-        )
+        opening: dict[str, Any] = {
+            "backend": backend, "model_format": model_format, "allow_download": allow_download, "progress": progress,
+        }  # fmt: skip
+        loaded = load_model(model, options, tracer=tracer, **opening)
         if loaded.file.tokenizer is None:
             raise ModelError(f"{loaded.file.path}: {loaded.file.no_tokenizer or 'the file has no tokenizer'}")
         self.config: ModelConfig = loaded.config
+        self.info = ModelInfo.of(loaded.file)
         self.load_s = loaded.load_s
         self.backend_name = loaded.backend.name
         self.tokenizer: Tokenizer = build_tokenizer(loaded.file.tokenizer)
@@ -86,8 +98,17 @@ class LLM:
         self._is_causal, self._gives_logits = loaded.graph.is_causal, loaded.graph.output == "logits"
         limit = _limit(loaded.graph, self.max_model_len)
         runner = ModelRunner(loaded.backend, loaded.graph, loaded.weights, spec, limit, self.max_model_len)
-        scheduler = Scheduler(limit, BlockManager(spec.num_blocks, spec.block_size))
-        self._engine = Engine(runner, scheduler, tracer, _releasing(loaded.backend, loaded.file))
+        opened, proposer = [loaded], None
+        if draft is not None and draft != PROMPT_LOOKUP:
+            opened.append(load_model(draft, options, **opening))
+            proposer = _draft_model(opened[1], loaded, limit, self.max_model_len)
+        scheduler = Scheduler(
+            limit, BlockManager(spec.num_blocks, spec.block_size), beside_decode=BESIDE_DECODE,
+            prefix_cache=prefix_cache, proposer=PromptLookup() if draft == PROMPT_LOOKUP else proposer,
+            num_drafts=num_drafts,
+        )  # fmt: skip
+        self._engine = Engine(runner, scheduler, tracer, _releasing(opened), max_waiting)
+        self._sessions = Sessions(self._engine, scheduler, runner, loaded)
         self._finalizer = weakref.finalize(self, self._engine.close)
 
     def __enter__(self) -> LLM:
@@ -102,85 +123,129 @@ class LLM:
         """Stop the engine and release the model; open requests get an error."""
         self._finalizer()
 
-    @overload
-    def generate(self, prompts: str | Sequence[int], params: SamplingParams | None = None) -> Completion: ...
+    @property
+    def alive(self) -> bool:
+        """Whether it takes requests: neither closed nor failed."""
+        return self._engine.alive
+
+    @property
+    def stats(self) -> EngineStats:
+        """What the engine is doing, in numbers."""
+        return self._engine.stats
+
+    def restart(self) -> None:
+        """Take requests again after the engine's thread has failed (EngineFailed), with an empty cache."""
+        self._engine.restart()
+
     @overload
     def generate(
-        self, prompts: list[str] | list[list[int]], params: SamplingParams | None = None
-    ) -> list[Completion]: ...
+        self, prompts: str | Sequence[int], params: SamplingParams | None = None, *, priority: int = 0,
+        deadline_s: float | None = None,
+    ) -> Completion: ...  # fmt: skip
+    @overload
+    def generate(
+        self, prompts: list[str] | list[list[int]], params: SamplingParams | None = None, *, priority: int = 0,
+        deadline_s: float | None = None,
+    ) -> list[Completion]: ...  # fmt: skip
 
     def generate(
-        self, prompts: str | Sequence[int] | list[str] | list[list[int]], params: SamplingParams | None = None
-    ) -> Completion | list[Completion]:
-        """Continue a prompt as it stands (a text or token ids), or each of a list of prompts, batched together."""
+        self, prompts: str | Sequence[int] | list[str] | list[list[int]], params: SamplingParams | None = None, *,
+        priority: int = 0, deadline_s: float | None = None,
+    ) -> Completion | list[Completion]:  # fmt: skip
+        """Continue a prompt as it stands (a text or token ids), or each of a list of prompts, batched together.
+
+        priority, deadline_s: as for `stream`.
+        """
+        _prove_one(params)
         if isinstance(prompts, str) or all(isinstance(item, Integral) for item in prompts):
-            return self.stream(prompts, params).completion()  # type: ignore[arg-type]
+            return self.stream(prompts, params, priority=priority, deadline_s=deadline_s).completion()  # type: ignore[arg-type]
         with contextlib.ExitStack() as opened:
-            streams = [opened.enter_context(contextlib.closing(self.stream(prompt, params))) for prompt in prompts]  # type: ignore[arg-type]
+            streams = []
+            for prompt in prompts:
+                stream = self.stream(prompt, params, priority=priority, deadline_s=deadline_s)  # type: ignore[arg-type]
+                streams.append(opened.enter_context(contextlib.closing(stream)))
             return [stream.completion() for stream in streams]
 
+    def choices(
+        self, prompt: Prompt, params: SamplingParams | None = None, *, tools: Tools = None,
+        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
+    ) -> list[Completion]:  # fmt: skip
+        """`params.n` answers to one prompt (a text, token ids or messages), which is computed once."""
+        stream = self.stream(
+            prompt, params, tools=tools, chat_template=chat_template, priority=priority, deadline_s=deadline_s,
+            **variables,
+        )  # fmt: skip
+        return stream.completions()
+
     def chat(
-        self,
-        messages: Sequence[Message],
-        params: SamplingParams | None = None,
-        *,
-        tools: Tools = None,
-        chat_template: str | None = None,
-        **variables: Any,
-    ) -> Completion:
+        self, messages: Sequence[Message], params: SamplingParams | None = None, *, tools: Tools = None,
+        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
+    ) -> Completion:  # fmt: skip
         """Answer a conversation, rendered with the model's own chat template.
 
         tools: descriptions of functions that the template tells the model of; if the file has a template for tools
         ("tool_use"), that is taken. chat_template: the name of another template of the file. variables: what else the
-        template reads (enable_thinking=False).
+        template reads (enable_thinking=False). priority, deadline_s: as for `stream`.
         """
-        return self.stream(messages, params, tools=tools, chat_template=chat_template, **variables).completion()
+        _prove_one(params)
+        stream = self.stream(
+            messages, params, tools=tools, chat_template=chat_template, priority=priority, deadline_s=deadline_s,
+            **variables,
+        )  # fmt: skip
+        return stream.completion()
 
     def stream(
-        self,
-        prompt: Prompt,
-        params: SamplingParams | None = None,
-        *,
-        tools: Tools = None,
-        chat_template: str | None = None,
-        **variables: Any,
-    ) -> PieceStream:
-        """The pieces of an answer as they are computed; the last one has the completion.
+        self, prompt: Prompt, params: SamplingParams | None = None, *, tools: Tools = None,
+        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
+    ) -> PieceStream:  # fmt: skip
+        """The pieces of an answer as they are computed; the last one of each of `params.n` choices has its completion.
 
         The request is submitted at once; closing the stream cancels it. tools and so on: as for `chat`.
+        priority: higher ones go first; one step counts like 10 s of waiting. deadline_s: seconds from now, after which
+        DeadlineExceeded is raised instead of further pieces.
         """
-        stream = PieceStream()
-        chat = ChatOptions(tools, chat_template, variables)
-        sequence = self._generation(prompt, params, stream.emit, chat).sequence
-        self._engine.submit(sequence)
-        stream.cancel = lambda: self._engine.cancel(sequence)
+        stream = PieceStream((params or SamplingParams()).n)
+        chat, service = ChatOptions(tools, chat_template, variables), Service(priority, deadline_s)
+        sequences = self._sequences(prompt, params, stream.emit, chat, service)
+        self._engine.submit(*sequences)
+        stream.cancel = lambda: self._engine.cancel(*sequences)
         return stream
 
-    async def agenerate(self, prompt: str | Sequence[int], params: SamplingParams | None = None) -> Completion:
+    async def agenerate(
+        self, prompt: str | Sequence[int], params: SamplingParams | None = None, *, priority: int = 0,
+        deadline_s: float | None = None,
+    ) -> Completion:  # fmt: skip
         """`generate` of one prompt, without blocking the event loop."""
-        return await _alast(self.astream(prompt, params))
+        _prove_one(params)
+        return (await _acompletions(self.astream(prompt, params, priority=priority, deadline_s=deadline_s)))[0]
 
     async def achat(
-        self,
-        messages: Sequence[Message],
-        params: SamplingParams | None = None,
-        *,
-        tools: Tools = None,
-        chat_template: str | None = None,
-        **variables: Any,
-    ) -> Completion:
+        self, messages: Sequence[Message], params: SamplingParams | None = None, *, tools: Tools = None,
+        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
+    ) -> Completion:  # fmt: skip
         """`chat`, without blocking the event loop."""
-        return await _alast(self.astream(messages, params, tools=tools, chat_template=chat_template, **variables))
+        _prove_one(params)
+        pieces = self.astream(
+            messages, params, tools=tools, chat_template=chat_template, priority=priority, deadline_s=deadline_s,
+            **variables,
+        )  # fmt: skip
+        return (await _acompletions(pieces))[0]
+
+    async def achoices(
+        self, prompt: Prompt, params: SamplingParams | None = None, *, tools: Tools = None,
+        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
+    ) -> list[Completion]:  # fmt: skip
+        """`choices`, without blocking the event loop."""
+        pieces = self.astream(
+            prompt, params, tools=tools, chat_template=chat_template, priority=priority, deadline_s=deadline_s,
+            **variables,
+        )  # fmt: skip
+        return await _acompletions(pieces)
 
     async def astream(
-        self,
-        prompt: Prompt,
-        params: SamplingParams | None = None,
-        *,
-        tools: Tools = None,
-        chat_template: str | None = None,
-        **variables: Any,
-    ) -> AsyncGenerator[Piece, None]:
+        self, prompt: Prompt, params: SamplingParams | None = None, *, tools: Tools = None,
+        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
+    ) -> AsyncGenerator[Piece, None]:  # fmt: skip
         """`stream`, without blocking the event loop; closing the iterator cancels the request."""
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece | BaseException] = asyncio.Queue()
@@ -188,17 +253,17 @@ class LLM:
         def emit(item: Piece | BaseException) -> None:
             loop.call_soon_threadsafe(pieces.put_nowait, item)
 
-        chat = ChatOptions(tools, chat_template, variables)
-        sequence = (await asyncio.to_thread(self._generation, prompt, params, emit, chat)).sequence
-        self._engine.submit(sequence)  # not in that thread: a task cancelled meanwhile must not leave a request behind
+        chat, service = ChatOptions(tools, chat_template, variables), Service(priority, deadline_s)
+        sequences = await asyncio.to_thread(self._sequences, prompt, params, emit, chat, service)
+        self._engine.submit(*sequences)  # not in that thread: a task cancelled meanwhile must leave no request behind
+        left = len(sequences)
         try:
-            while True:
+            while left:
                 piece = _raise_or(await pieces.get())
+                left -= piece.completion is not None
                 yield piece
-                if piece.completion is not None:
-                    return
         finally:
-            self._engine.cancel(sequence)
+            self._engine.cancel(*sequences)
 
     def logits(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """Logits float32 [T, vocab] for every position of `token_ids`, each given those before it."""
@@ -231,6 +296,22 @@ class LLM:
                 self._engine.cancel(embedding.sequence)
         return np.stack(vectors) if vectors else np.empty((0, self.config.hidden_size), np.float32)
 
+    def save_session(self, path: str | Path, prompt: Prompt, **chat: Any) -> int:
+        """Save the keys and values that the prefix cache has of a prompt; returns of how many of its tokens.
+
+        prompt: a text, messages (`chat` as for `LLM.chat`), or ids, such as those of a completion and its prompt. The
+        file holds what the prompt said. Raises UnsupportedOp if the backend cannot.
+        """
+        ids = self._prompts.encode(prompt, ChatOptions(chat.pop("tools", None), chat.pop("chat_template", None), chat))
+        return self._sessions.save(Path(path), ids)
+
+    def restore_session(self, path: str | Path) -> int:
+        """Give the prefix cache back what `save_session` wrote; returns how many tokens it now has of that prompt.
+
+        Raises FormatError for a file of another model, KV type, backend or version, and for a damaged one.
+        """
+        return self._sessions.restore(Path(path))
+
     def submit(self, sequence: EngineSequence) -> None:
         """Queue a sequence of the engine's own kind, for those who must see every step (benchmarks)."""
         self._prove_logits()
@@ -240,10 +321,6 @@ class LLM:
         """The ids that a prompt becomes: a text, ids, or messages with the model's chat template."""
         return self._prompts.encode(prompt, ChatOptions(tools, None, variables))
 
-    def stats(self) -> EngineStats:
-        """How many sequences run and wait, and how much of the KV cache is held."""
-        return self._engine.stats()
-
     def warm_up(self) -> None:
         """Run a prefill and a decode step, so that whatever is compiled on first use is."""
         if not self._gives_logits:
@@ -252,8 +329,10 @@ class LLM:
         params = SamplingParams(temperature=0.0, max_tokens=2, ignore_eos=True)
         self.generate([0] * max(1, min(16, self.max_model_len - 2)), params)
 
-    def _generation(self, prompt: Prompt, params: SamplingParams | None, emit: Emit, chat: ChatOptions) -> Generation:
-        """A request, checked and encoded, that is not submitted yet."""
+    def _sequences(
+        self, prompt: Prompt, params: SamplingParams | None, emit: Emit, chat: ChatOptions, service: Service
+    ) -> list[EngineSequence]:
+        """A request, checked and encoded, that is not submitted yet; one sequence for each choice."""
         self._prove_logits()
         params = params or SamplingParams()
         ids = self._prompts.encode(prompt, chat)
@@ -263,7 +342,23 @@ class LLM:
             raise ContextOverflow(len(ids), self.max_model_len)
         room = self.max_model_len - len(ids)
         total = len(ids) + min(room, params.max_tokens if params.max_tokens is not None else room)
-        return Generation(ids, params, self.tokenizer, total, self.load_s, emit)
+        sequences = [
+            Generation(ids, params, self.tokenizer, total, self.load_s, emit, service=service, index=i).sequence
+            for i in range(params.n)
+        ]
+        for sequence in sequences:
+            sequence.request_id = sequences[0].request_id
+        return sequences
+
+    @property
+    def max_running(self) -> int:
+        """How many sequences are computed together at most."""
+        return LIMIT.max_seqs
+
+    @property
+    def can_generate(self) -> bool:
+        """Whether the model gives text; otherwise it gives embeddings."""
+        return self._gives_logits
 
     def _prove_logits(self) -> None:
         if not self._gives_logits:
@@ -336,18 +431,39 @@ def _raise_or(item: Piece | BaseException) -> Piece:
     return item
 
 
-async def _alast(pieces: AsyncIterator[Piece]) -> Completion:
-    async for piece in pieces:
-        last = piece
-    assert last.completion is not None
-    return last.completion
+async def _acompletions(pieces: AsyncIterator[Piece]) -> list[Completion]:
+    done = [piece.completion async for piece in pieces if piece.completion is not None]
+    return sorted(done, key=lambda completion: completion.index)
 
 
-def _releasing(backend: Backend, file: ModelFile) -> Callable[[], None]:
+def _prove_one(params: SamplingParams | None) -> None:
+    if params is not None and params.n != 1:
+        raise RequestError(f"n: found {params.n}, expected 1 where one completion is returned; use choices or achoices")
+
+
+def _draft_model(draft: LoadedModel, loaded: LoadedModel, limit: Bucket, max_model_len: int) -> Proposer:
+    """The draft on a cache of its own; raises ModelError unless both models mean the same by every token."""
+    if draft.file.tokenizer is None or loaded.file.tokenizer is None or draft.graph.output != "logits":
+        raise ModelError(f"{draft.file.path}: cannot be a draft: it must generate text and have a tokenizer")
+    same_ids = draft.config.vocab_size == loaded.config.vocab_size
+    if not same_ids or draft.file.tokenizer.tokens != loaded.file.tokenizer.tokens:
+        raise ModelError(
+            f"{draft.file.path}: cannot be a draft for {loaded.file.path.name}: their vocabularies differ; "
+            f"use a smaller model of the same family"
+        )
+    length = min(max_model_len, draft.config.max_position_embeddings)
+    spec = _cache_spec(draft.graph.attention_layers, length, draft.kv_type)
+    runner = ModelRunner(draft.backend, draft.graph, draft.weights, spec, limit, length)
+    return DraftModel(runner, limit, BlockManager(spec.num_blocks, spec.block_size), length)
+
+
+def _releasing(opened: list[LoadedModel]) -> Callable[[], None]:
     """What the engine calls once it has stopped; it knows nothing of the LLM, which could never be dropped else."""
+    parts = [(loaded.backend, loaded.file) for loaded in opened]
 
     def release() -> None:
-        backend.close()
-        file.close()
+        for backend, file in parts:
+            backend.close()
+            file.close()
 
     return release

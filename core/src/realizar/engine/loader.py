@@ -13,6 +13,7 @@ from realizar.backend import Backend, BackendOptions, Buffer
 from realizar.errors import ModelError, PluginError
 from realizar.graph import Graph
 from realizar.model import ModelConfig, ModelFile
+from realizar.parity import prove_parity
 from realizar.progress import Progress, silent
 from realizar.selection import build_graph, choose_backend, open_model
 from realizar.store import resolve
@@ -47,7 +48,8 @@ def load_model(
 ) -> LoadedModel:  # fmt: skip
     """Open `model`, build its graph and load every weight the graph reads.
 
-    Raises RealizarError for anything wrong with the file, the plugins or the options.
+    Raises RealizarError for anything wrong with the file, the plugins or the options, and ParityError if the backend
+    does not compute what the reference does.
     """
     file = open_named(model, model_format=model_format, allow_download=allow_download, progress=progress)
     start = time.perf_counter_ns()
@@ -64,6 +66,8 @@ def load_model(
     chosen = cls(attrs.evolve(options, kv_type=kv_type), progress)
     chosen.tracer = tracer
     weights = _load_weights(chosen, graph, file, progress)
+    if chosen.proves_parity:
+        prove_parity(chosen, graph, weights, file.tensors, kv_type)
     for note in chosen.notes():
         log.warning("%s: %s", cls.name, note)
     end = time.perf_counter_ns()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from realizar.engine.prefix_cache import PrefixReport
+
 
 @attrs.frozen
 class TokenLogprob:
@@ -30,7 +32,8 @@ class Completion:
     """A finished generation.
 
     token_ids: includes the end token; text does not. finish_reason: "stop" (an end token, a stop id or a stop
-    string) or "length". logprobs: one per token if they were asked for.
+    string) or "length". logprobs: one per token if they were asked for. index: which choice of a request for several.
+    prefix: what the prefix cache had of the prompt, and why no more.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -39,23 +42,24 @@ class Completion:
     finish_reason: str
     logprobs: tuple[TokenLogprob, ...] | None
     timings: Timings
+    index: int = 0
+    prefix: PrefixReport | None = None
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the prompt that were not computed, for the prefix cache had them."""
+        return 0 if self.prefix is None else self.prefix.cached_tokens
 
 
 @attrs.frozen
 class Piece:
-    """One step of a stream: text that became certain, the token that brought it; the last one has the completion."""
+    """One step of a stream: text that became certain, the token that brought it; the last one has the completion.
+
+    index: which choice of a request for several; each has a last piece of its own.
+    """
 
     text: str
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] | None = None
     completion: Completion | None = None
-
-
-@attrs.frozen
-class EngineStats:
-    """What an engine holds at a moment. num_blocks, num_free_blocks: of its KV cache."""
-
-    num_running: int
-    num_waiting: int
-    num_blocks: int
-    num_free_blocks: int
+    index: int = 0

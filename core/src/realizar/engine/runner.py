@@ -32,19 +32,30 @@ class ModelRunner:
         self.backend = backend
         self.block_size = cache_spec.block_size
         self._max_blocks = -(-max_model_len // self.block_size)
-        cache = backend.make_cache(cache_spec)
+        self._cache = cache = backend.make_cache(cache_spec)
         self._buckets = [self._compile(graph, weights, cache, bucket) for bucket in backend.buckets(limit)]
 
     def run(self, chunks: Sequence[Chunk]) -> list[NDArray[np.float32]]:
-        """Compute the chunks in one step; each one's wanted logits [rows, V], views valid until the next step."""
+        """Compute the chunks in one step; each one's wanted logits [rows, V], views valid until the next step.
+
+        Guesses do not count as computed: who takes the logits decides what is true of them.
+        """
         compiled = self._fitting(chunks)
         _fill(compiled.plan.step, chunks, self.block_size)
         compiled.run()
         logits = self.backend.logits(compiled.plan)
         ends = accumulate(chunk.num_rows for chunk in chunks)
         for chunk in chunks:
-            chunk.sequence.num_computed += chunk.count
+            chunk.sequence.num_computed += chunk.count - chunk.num_drafts
         return [logits[end - chunk.num_rows : end] for end, chunk in zip(ends, chunks, strict=True)]
+
+    def read_blocks(self, blocks: Sequence[int]) -> NDArray[np.uint8]:
+        """The content of cache blocks, as `Backend.read_blocks`."""
+        return self.backend.read_blocks(self._cache, blocks)
+
+    def write_blocks(self, blocks: Sequence[int], content: NDArray[np.uint8]) -> None:
+        """Replace the content of cache blocks, as `Backend.write_blocks`."""
+        self.backend.write_blocks(self._cache, blocks, content)
 
     def _compile(
         self, graph: Graph, weights: Mapping[str, Buffer], cache: Sequence[object], bucket: Bucket
@@ -71,7 +82,7 @@ def _fill(step: Step, chunks: Sequence[Chunk], block_size: int) -> None:
         if chunk.count == 1:
             _fill_token(step, at, chunk.sequence, block_size)
         else:
-            _fill_tokens(step, at, end, chunk.sequence, block_size)
+            _fill_tokens(step, at, end, chunk, block_size)
         step.query_start_loc[s], step.query_start_loc[s + 1] = at, end
         step.context_lens[s] = chunk.sequence.num_computed + chunk.count
         step.block_tables[s, : len(table)] = table
@@ -88,11 +99,11 @@ def _fill_token(step: Step, at: int, sequence: EngineSequence, block_size: int) 
     step.slot_mapping[at] = sequence.block_table[position // block_size] * block_size + position % block_size
 
 
-def _fill_tokens(step: Step, at: int, end: int, sequence: EngineSequence, block_size: int) -> None:
+def _fill_tokens(step: Step, at: int, end: int, chunk: Chunk, block_size: int) -> None:
     """The next tokens, at..end of the step."""
-    start = sequence.num_computed
+    start = chunk.sequence.num_computed
     positions = np.arange(start, start + end - at, dtype=np.int32)
-    step.input_ids[at:end] = sequence.token_ids[start : start + end - at]
+    step.input_ids[at:end] = chunk.token_ids
     step.positions[at:end] = positions
-    table = np.asarray(sequence.block_table, np.int32)
+    table = np.asarray(chunk.sequence.block_table, np.int32)
     step.slot_mapping[at:end] = table[positions // block_size] * block_size + positions % block_size

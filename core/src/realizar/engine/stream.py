@@ -9,12 +9,13 @@ from realizar.engine.result import Completion, Piece
 
 
 class PieceStream:
-    """Iterates over pieces as the engine emits them; the last one has the completion.
+    """Iterates over pieces as the engine emits them; the last one of each choice has its completion.
 
-    Closing it, or letting go of it, cancels the request. An error of the request is raised by `next`.
+    Closing it, or letting go of it, cancels the request. An error of the request is raised by `next`, and ends it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, num_choices: int = 1) -> None:
+        self._left = num_choices
         self.cancel: Callable[[], None] | None = None
         """What closing calls; set once there is a request to cancel."""
         self._items: queue.SimpleQueue[Piece | BaseException | None] = queue.SimpleQueue()
@@ -32,16 +33,23 @@ class PieceStream:
         if item is None:
             raise StopIteration
         if isinstance(item, BaseException):
+            if self._left > 1:
+                self.close()
             self._ended = True
             raise item
-        self._ended = item.completion is not None
+        if item.completion is not None:
+            self._left -= 1
+            self._ended = self._left == 0
         return item
 
     def completion(self) -> Completion:
-        """Read to the end and return the completion."""
-        *_, last = self
-        assert last.completion is not None
-        return last.completion
+        """Read to the end and return the completion, the first of several."""
+        return self.completions()[0]
+
+    def completions(self) -> list[Completion]:
+        """Read to the end and return the completions of all choices, in order."""
+        done = [piece.completion for piece in self if piece.completion is not None]
+        return sorted(done, key=lambda completion: completion.index)
 
     def close(self) -> None:
         """Cancel the request unless it has ended; a thread that waits in `next` is let go."""

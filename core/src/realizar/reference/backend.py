@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from realizar.backend import Availability, Backend, Buffer, CacheSpec, Plan, Step, kernel
+from realizar.backend import Availability, Backend, Bucket, Buffer, CacheSpec, Plan, Step, kernel
 from realizar.dtypes import dtype
 from realizar.errors import ModelError
 from realizar.graph import Graph
@@ -30,6 +31,14 @@ class NumpyBackend(Backend):
     def probe(cls) -> Availability:
         return Availability(1, f"reference in {np.dtype(cls.real).name}, always present")
 
+    @classmethod
+    def weights_nbytes(cls, tensors: Sequence[LazyTensor]) -> int:
+        return sum(np.dtype(cls.real).itemsize * math.prod(tensor.shape) for tensor in tensors)
+
+    @classmethod
+    def scratch_nbytes(cls, graph: Graph, bucket: Bucket) -> int:
+        return super().scratch_nbytes(graph, bucket) * np.dtype(cls.real).itemsize // 4
+
     def load(self, tensor: LazyTensor, ops: frozenset[str]) -> Buffer:
         return tensor.to_float32().astype(self.real, copy=False)
 
@@ -40,6 +49,18 @@ class NumpyBackend(Backend):
             return np.zeros((spec.num_blocks, spec.block_size, heads, head_dim), self.real)
 
         return [LayerCache(zeros(*layer), zeros(*layer), kind) for layer in spec.layers]
+
+    def read_blocks(self, cache: Sequence[LayerCache], blocks: Sequence[int]) -> NDArray[np.uint8]:
+        parts = [part[list(blocks)].reshape(len(blocks), -1).view(np.uint8) for part in _parts(cache)]
+        return np.concatenate(parts, axis=1)
+
+    def write_blocks(self, cache: Sequence[LayerCache], blocks: Sequence[int], content: NDArray[np.uint8]) -> None:
+        at = 0
+        for part in _parts(cache):
+            nbytes = part[0].nbytes
+            rows = np.ascontiguousarray(content[: len(blocks), at : at + nbytes]).view(part.dtype)
+            part[list(blocks)] = rows.reshape(len(blocks), *part.shape[1:])
+            at += nbytes
 
     def make_plan(self, graph: Graph, weights: Mapping[str, Buffer], cache: Sequence[Any], step: Step) -> Plan:
         plan = super().make_plan(graph, weights, cache, step)
@@ -192,6 +213,11 @@ class NumpyBackend(Backend):
             rows, slots = np.nonzero(chosen == expert)
             hidden = ACTIVATION_FUNCTIONS[kind](x[rows] @ gate[expert].T) * (x[rows] @ up[expert].T)
             out[rows] += shares[rows, slots, None] * (hidden @ down[expert].T)
+
+
+def _parts(cache: Sequence[LayerCache]) -> list[Real]:
+    """Keys and values of all layers, [num_blocks, ...] each."""
+    return [part for layer in cache for part in (layer.keys, layer.values)]
 
 
 class Numpy64Backend(NumpyBackend):

@@ -16,6 +16,7 @@ MAX_STOP_CHARS = 1024
 MAX_STOP_TOKEN_IDS = 1024
 MAX_LOGIT_BIAS = 4096
 MAX_LOGPROBS = 256
+MAX_CHOICES = 128
 MAX_BIAS = 1e6
 """Caps on what one request may ask for; each bounds work that is repeated for every token."""
 
@@ -129,6 +130,7 @@ class SamplingParams:
     stop: texts that end the output and are not part of it (one string is accepted); stop_token_ids: likewise ids.
     max_tokens: None generates until the context is full. min_tokens: end tokens are banned before this many.
     ignore_eos: the model's end token does not end the output.
+    n: how many completions, each with draws of its own; a seed makes each of them reproducible.
     logprobs: None for none, else how many alternatives are listed beside the chosen token's own.
     Raises RequestError naming the parameter, what was found and what was expected.
     """
@@ -155,6 +157,7 @@ class SamplingParams:
     )
     min_tokens: int = attrs.field(default=0, validator=_integer(0, None, "an integer from 0"))
     ignore_eos: bool = attrs.field(default=False, validator=_flag)
+    n: int = attrs.field(default=1, validator=_integer(1, MAX_CHOICES, f"an integer from 1 to {MAX_CHOICES}"))
     logprobs: int | None = attrs.field(
         default=None,
         validator=_integer(0, MAX_LOGPROBS, f"an integer from 0 to {MAX_LOGPROBS}, or none", optional=True),

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
 import json
-import queue
-import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,8 @@ from realizar.engine import LLM
 from realizar.model_pool import ModelPool
 from realizar.plugins import host
 from realizar.servers import ServerConfig
+from realizar.testing.serving import pool_of as serving_pool
+from realizar.testing.serving import running as serving_thread
 from realizar_aiohttp.app import build_app
 from realizar_aiohttp.server import AiohttpServer
 
@@ -89,16 +88,10 @@ def encoder(plugins: None, write_model: Callable[..., Path]) -> Iterator[LLM]:
         yield llm
 
 
-def _pool_of(**models: LLM) -> ModelPool:
-    pool = ModelPool({name: (lambda llm=llm: llm) for name, llm in models.items()})
-    pool.load()
-    return pool
-
-
 @pytest.fixture(scope="session")
 def pool_of() -> Callable[..., ModelPool]:
     """Makes a pool that has loaded these models, by id."""
-    return _pool_of
+    return serving_pool
 
 
 @asynccontextmanager
@@ -113,37 +106,14 @@ async def serve(pool: ModelPool, **config: Any) -> AsyncIterator[TestClient[Any,
 @pytest.fixture
 def serving(llm: LLM) -> Serving:
     """Starts servers: over the tiny model "tiny" unless a pool is given; keywords as in ServerConfig."""
-    return lambda pool=None, **config: serve(pool or _pool_of(tiny=llm), **config)
+    return lambda pool=None, **config: serve(pool or serving_pool(tiny=llm), **config)
 
 
 @pytest.fixture(scope="session")
 def running(plugins: None) -> Callable[..., AbstractContextManager[str]]:
     """Runs the whole server in a thread, as `serve` does, and gives its URL; keywords as in ServerConfig."""
 
-    @contextmanager
-    def run(pool: ModelPool, **config: Any) -> Iterator[str]:
-        found: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-        async def serve() -> None:
-            stop = asyncio.Event()
-            listening = functools.partial(_put, found, asyncio.get_running_loop(), stop)
-            await AiohttpServer().serve(pool, ServerConfig(port=0, **config), listening=listening, stop=stop)
-
-        thread = threading.Thread(target=asyncio.run, args=(serve(),))
-        thread.start()
-        loop, stop, url = found.get(timeout=20)
-        try:
-            yield url
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            thread.join(30)
-        assert not thread.is_alive()
-
-    return run
-
-
-def _put(found: queue.SimpleQueue[Any], loop: asyncio.AbstractEventLoop, stop: asyncio.Event, url: str) -> None:
-    found.put((loop, stop, url))
+    return lambda pool, **config: serving_thread(AiohttpServer(), pool, **config)
 
 
 @pytest.fixture
@@ -152,9 +122,9 @@ def settle() -> Callable[[LLM], Coroutine[Any, Any, None]]:
 
     async def settle(llm: LLM) -> None:
         async with asyncio.timeout(20):
-            while (stats := llm.stats()).num_running or stats.num_waiting:
+            while (stats := llm.stats).running or stats.waiting:
                 await asyncio.sleep(0.005)
-        assert stats.num_free_blocks == stats.num_blocks
+        assert stats.blocks_used == 0
 
     return settle
 

@@ -8,7 +8,6 @@ from realizar.errors import RequestError
 from realizar.servers import ServerConfig
 from realizar_aiohttp.app import ROUTES
 from realizar_aiohttp.health import PUBLIC
-from realizar_aiohttp.middleware.auth import is_known
 
 KEYS = ("first-key", "zweiter-schlüssel")
 
@@ -33,7 +32,7 @@ async def test_every_route_but_health_asks_for_a_key(serving, route):
             else:
                 assert response.status == 401
                 assert response.headers["WWW-Authenticate"] == "Bearer"
-                assert "error" in await response.json()
+                assert route.method == "HEAD" or "error" in await response.json()
 
 
 async def test_either_header_brings_a_key(serving):
@@ -50,12 +49,6 @@ async def test_a_path_that_is_not_there_and_a_deep_probe_need_a_key_too(serving)
         assert (await client.get("/health?deep=1")).status == 401
         deep = await client.get("/health?deep=1", headers={"x-api-key": KEYS[0]})
         assert deep.status == 200
-
-
-def test_keys_are_compared_whole():
-    assert is_known("first-key", KEYS)
-    assert is_known("zweiter-schlüssel", KEYS)
-    assert not any(is_known(key, KEYS) for key in ("", "first-ke", "first-key ", "FIRST-KEY", "\udcff"))
 
 
 @pytest.mark.parametrize("name", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "10.0.0.1", "", "["])

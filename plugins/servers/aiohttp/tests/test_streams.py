@@ -33,7 +33,7 @@ async def test_a_client_that_leaves_a_stream_frees_its_blocks(serving, slow_llm,
     async with serving(pool_of(slow=slow_llm)) as client:
         response = await client.post(CHAT, json={**LONG, "stream": True, "n": n})
         await response.content.readline()
-        assert slow_llm.stats().num_free_blocks < slow_llm.stats().num_blocks
+        assert slow_llm.stats.blocks_used > 0
         left_s = time.monotonic()
         response.close()
         await settle(slow_llm)
@@ -45,7 +45,7 @@ async def test_a_client_that_leaves_before_the_answer_frees_its_blocks(serving, 
     async with serving(pool_of(slow=slow_llm)) as client:
         asked = asyncio.create_task(client.post(CHAT, json=LONG))
         async with asyncio.timeout(10):
-            while not slow_llm.stats().num_running:
+            while not slow_llm.stats.running:
                 await asyncio.sleep(0.005)
         asked.cancel()
         await settle(slow_llm)
@@ -63,10 +63,10 @@ def test_a_client_that_does_not_read_is_given_up_and_hurts_nobody(running, pool_
             head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(raw)}\r\n\r\n"
             stuck.sendall(head.encode() + raw)
             deadline = time.monotonic() + 30
-            while not llm.stats().num_running:
+            while not llm.stats.running:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
-            while llm.stats().num_running:
+            while llm.stats.running:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             time.sleep(1)  # now the server has given it up
@@ -145,3 +145,40 @@ async def test_draining_does_not_wait_for_ever(serving, slow_llm, pool_of, caplo
         await service.drain(0.05)
         assert "1 requests were still open" in caplog.text
         asked.cancel()
+
+
+async def test_a_full_queue_says_when_to_come_again(serving, plugins, write_model, pool_of):
+    with LLM(write_model(), backend="slow", max_waiting=1) as llm:
+        async with serving(pool_of(tiny=llm)) as client:
+            many = [asyncio.create_task(client.post(CHAT, json={**LONG, "n": 16})) for _ in range(8)]
+            done, others = await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
+            for task in others:
+                task.cancel()
+            refused = next(iter(done)).result()
+            assert refused.status == 429
+            assert int(refused.headers["Retry-After"]) >= 1
+            assert (await refused.json())["error"] | {"type": "rate_limit_error", "code": "queue_full"}
+
+
+async def test_what_prompts_share_is_told(serving, plugins, write_model, pool_of):
+    body = {**LONG, "max_tokens": 2, "messages": [{"role": "user", "content": "x" * 100}]}
+    with LLM(write_model(), backend="numpy") as llm:
+        async with serving(pool_of(tiny=llm)) as client:
+            cached = []
+            for _ in range(2):
+                found = await (await client.post(CHAT, json=body)).json()
+                cached.append(found["usage"]["prompt_tokens_details"]["cached_tokens"])
+            metrics = await (await client.get("/metrics")).text()
+    assert cached[0] == 0
+    assert cached[1] >= 96
+    assert f'realizar_prefix_hits_total{{model="tiny"}} {cached[1]}.0' in metrics
+
+
+async def test_an_engine_that_has_ended_is_not_ready(serving, plugins, write_model, pool_of):
+    llm = LLM(write_model(), backend="numpy")
+    async with serving(pool_of(tiny=llm)) as client:
+        assert (await client.get("/readyz")).status == 200
+        llm.close()
+        assert (await client.get("/readyz")).status == 503
+        assert (await client.get("/livez")).status == 200
+        assert (await client.post(CHAT, json=LONG)).status == 503

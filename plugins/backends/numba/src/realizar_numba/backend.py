@@ -62,6 +62,12 @@ class NumbaBackend(Backend):
         threads = available_threads()
         return Availability(50, f"{threads} thread{'s' * (threads != 1)}, {path}")
 
+    @classmethod
+    def weights_nbytes(cls, tensors: Sequence[LazyTensor]) -> int:
+        from realizar_numba.weights.loader import arena_nbytes
+
+        return arena_nbytes(tensors)
+
     def reserve(self, tensors: Sequence[LazyTensor]) -> None:
         self.runtime.loader.reserve(tensors)
 
@@ -74,6 +80,16 @@ class NumbaBackend(Backend):
 
         return make_layers(spec)
 
+    def read_blocks(self, cache: Sequence[LayerCache], blocks: Sequence[int]) -> NDArray[np.uint8]:
+        from realizar_numba.kvcache import read_blocks
+
+        return read_blocks(cache, blocks)
+
+    def write_blocks(self, cache: Sequence[LayerCache], blocks: Sequence[int], content: NDArray[np.uint8]) -> None:
+        from realizar_numba.kvcache import write_blocks
+
+        write_blocks(cache, blocks, content)
+
     def make_plan(self, graph: Graph, weights: Mapping[str, Buffer], cache: Sequence[Any], step: Step) -> Plan:
         return self.runtime.make_plan(graph, weights, cache, step)
 
@@ -82,6 +98,7 @@ class NumbaBackend(Backend):
 
     def compile(self, plan: Plan) -> StepFn:
         """As inherited, but neighbouring fused blocks become one program: a step is one call, however many layers."""
+        self.runtime.compile_ahead(plan)
         parts = [(block.name, self._compile_or_walk(block, plan)) for block in plan.graph.blocks]
         merged = self.runtime.merge([part for _, part in parts], plan)
 

@@ -10,6 +10,8 @@ In Q8_0 a block is 32 dimensions of one head at one position: int8 and a float16
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +70,34 @@ class LayerCache:
             "head_dim": self.head_dim,
             "padded_dim": self.padded_dim,
         }
+
+    def blocks(self, part: NDArray[np.uint8], blocks: Sequence[int]) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+        """Keys or values as [heads, chunks, bytes], and the chunks of `blocks`, in order."""
+        per_block = self.chunks_per_block
+        chunks = (np.asarray(blocks, np.intp)[:, None] * per_block + np.arange(per_block)).reshape(-1)
+        return part.reshape(self.num_key_value_heads, self.num_chunks, -1), chunks
+
+
+def read_blocks(cache: Sequence[LayerCache], blocks: Sequence[int]) -> NDArray[np.uint8]:
+    """Bytes of blocks, [B, nbytes]: of each layer the keys, then the values, head after head."""
+    rows = []
+    for layer in cache:
+        for part in (layer.keys, layer.values):
+            heads, chunks = layer.blocks(part, blocks)
+            rows.append(heads[:, chunks].reshape(len(heads), len(blocks), -1).swapaxes(0, 1).reshape(len(blocks), -1))
+    return np.concatenate(rows, axis=1)
+
+
+def write_blocks(cache: Sequence[LayerCache], blocks: Sequence[int], content: NDArray[np.uint8]) -> None:
+    """The reverse."""
+    at = 0
+    for layer in cache:
+        for part in (layer.keys, layer.values):
+            heads, chunks = layer.blocks(part, blocks)
+            nbytes = part.nbytes // layer.num_chunks * layer.chunks_per_block
+            rows = content[: len(blocks), at : at + nbytes].reshape(len(blocks), len(heads), -1).swapaxes(0, 1)
+            heads[:, chunks] = rows.reshape(len(heads), len(chunks), -1)
+            at += nbytes
 
 
 def padded(head_dim: int, dtype: str) -> int:

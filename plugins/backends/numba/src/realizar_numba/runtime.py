@@ -40,6 +40,13 @@ class Runtime:
         values = {name: aligned_matrix(rows[name in graph.row_values], width) for name, width in graph.values.items()}
         return Plan(graph, _with_precise_heads(graph, weights), cache, step, values)
 
+    def compile_ahead(self, plan: Plan) -> None:
+        """Compile in several processes what the plan's blocks need and the cache lacks."""
+        draft = attrs.evolve(plan, state={})
+        with self.kernels.gathering(self.pool.num_threads):
+            for block in {block.signature: block for block in plan.graph.blocks}.values():
+                self.compile_block(block, draft)
+
     def compile_block(self, block: Block, plan: Plan) -> StepFn | None:
         """The block as a program, or None if it has nodes or weights that must be walked."""
         workspace = self._workspace(plan)

@@ -11,11 +11,14 @@ from realizar_aiohttp.metrics import Metrics
 from realizar_aiohttp.middleware import MIDDLEWARES
 from realizar_aiohttp.middleware.origin import set_cors
 from realizar_aiohttp.middleware.request_id import set_request_id
+from realizar_aiohttp.openapi import openapi_route
 from realizar_aiohttp.routes import Route
 from realizar_aiohttp.service import SERVICE, Service
 from realizar_aiohttp.wires import WIRES
 
-ROUTES: tuple[Route, ...] = (*health.ROUTES, *(route for wire in WIRES for route in wire.ROUTES))
+_SERVING: tuple[Route, ...] = (*health.ROUTES, *(route for wire in WIRES for route in wire.ROUTES))
+
+ROUTES = (*_SERVING, openapi_route(_SERVING))
 """Every route, in order; no two have the same method and path."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import attrs
@@ -18,7 +19,7 @@ from realizar_aiohttp.service import Service
 
 @attrs.frozen
 class Job:
-    """One generation. chat: keyword arguments of `LLM.astream` beside the prompt (tools, template variables)."""
+    """One prompt and `params.n` answers to it. chat: further arguments of `LLM.astream` (tools, template variables)."""
 
     prompt: Prompt
     params: SamplingParams
@@ -26,13 +27,15 @@ class Job:
 
 
 Pieces = AsyncGenerator[tuple[int, Piece], None]
-"""(index of the job, piece), interleaved; each job's last piece has its completion."""
+"""(number of the answer, piece), interleaved; each answer's last piece has its completion.
+
+Answers are numbered through: all of the first job's prompt, then all of the second's.
+"""
 
 
-def copies(prompt: Prompt, params: SamplingParams, n: int, chat: Mapping[str, Any] | None = None) -> list[Job]:
-    """`n` jobs of one prompt; with a seed each draws from one of its own, the first from the one that was given."""
-    seeds = [None if params.seed is None else (params.seed + i) % 2**63 for i in range(n)]
-    return [Job(prompt, attrs.evolve(params, seed=seed) if i else params, chat or {}) for i, seed in enumerate(seeds)]
+def num_answers(jobs: Sequence[Job]) -> int:
+    """How many answers the jobs have together."""
+    return sum(job.params.n for job in jobs)
 
 
 async def pieces(service: Service, model: ServedModel, jobs: Sequence[Job]) -> Pieces:
@@ -40,12 +43,13 @@ async def pieces(service: Service, model: ServedModel, jobs: Sequence[Job]) -> P
     if len(jobs) == 1:
         async with contextlib.aclosing(_measured(service, model, jobs[0])) as only:
             async for piece in only:
-                yield 0, piece
+                yield piece.index, piece
         return
     queue: asyncio.Queue[tuple[int, Piece] | BaseException] = asyncio.Queue()
-    tasks = [asyncio.create_task(_pump(service, model, job, i, queue)) for i, job in enumerate(jobs)]
+    starts = accumulate((job.params.n for job in jobs), initial=0)
+    tasks = [asyncio.create_task(_pump(service, model, job, i, queue)) for i, job in zip(starts, jobs, strict=False)]
     try:
-        left = len(jobs)
+        left = num_answers(jobs)
         while left:
             item = await queue.get()
             if isinstance(item, BaseException):
@@ -59,29 +63,29 @@ async def pieces(service: Service, model: ServedModel, jobs: Sequence[Job]) -> P
 
 
 async def completions(service: Service, model: ServedModel, jobs: Sequence[Job]) -> list[Completion]:
-    """The results of all jobs, in their order."""
+    """The answers of all jobs, in their order."""
     found: dict[int, Completion] = {}
     async with contextlib.aclosing(pieces(service, model, jobs)) as stream:
         async for index, piece in stream:
             if piece.completion is not None:
                 found[index] = piece.completion
-    return [found[i] for i in range(len(jobs))]
+    return [found[i] for i in range(num_answers(jobs))]
 
 
 async def _pump(
-    service: Service, model: ServedModel, job: Job, index: int, queue: asyncio.Queue[tuple[int, Piece] | BaseException]
+    service: Service, model: ServedModel, job: Job, first: int, queue: asyncio.Queue[tuple[int, Piece] | BaseException]
 ) -> None:
     try:
         async with contextlib.aclosing(_measured(service, model, job)) as stream:
             async for piece in stream:
-                queue.put_nowait((index, piece))
+                queue.put_nowait((first + piece.index, piece))
     except Exception as error:
         queue.put_nowait(error)
 
 
 async def _measured(service: Service, model: ServedModel, job: Job) -> AsyncGenerator[Piece, None]:
     """The pieces of one job, each noted in the metrics."""
-    with service.metrics.generation(model.id) as meter:
+    with service.metrics.generation(model.id, job.params.n) as meter:
         async with contextlib.aclosing(model.llm.astream(job.prompt, job.params, **job.chat)) as stream:
             async for piece in stream:
                 meter.piece(piece)

@@ -23,6 +23,9 @@ async def ready(call: Call[None]) -> web.Response:
         raise _unavailable("the server is ending")
     if not service.pool.is_ready:
         raise _unavailable("Loading model")
+    for model in service.pool.loaded:
+        if not model.llm.alive:
+            raise _unavailable(f"the engine of model {model.id!r} has failed")
     if "deep" in call.request.query:
         async with service.pool.lease() as model:
             await completions(service, model, [Job([0], SamplingParams(temperature=0, max_tokens=1))])
@@ -47,5 +50,5 @@ ROUTES = (
     Route("GET", "/metrics", metrics, None, "Metrics in Prometheus's text format"),
 )
 
-PUBLIC = frozenset({"/health", "/v1/health", "/readyz", "/livez"})
+PUBLIC = frozenset({"/", "/health", "/v1/health", "/readyz", "/livez"})
 """Paths that need no key, unless they are asked to compute something."""

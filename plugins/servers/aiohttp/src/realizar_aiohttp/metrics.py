@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from realizar.engine import Piece
 from realizar.model_pool import ModelPool
+from realizar_aiohttp.recent import Recent
 
 _SHORT = (.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640)  # fmt: skip
 _LONG = (.3, .5, .8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920)  # fmt: skip
@@ -24,6 +25,11 @@ VLLM_NAMES: Mapping[str, str] = {
     "realizar_requests_running": "vllm:num_requests_running",
     "realizar_requests_waiting": "vllm:num_requests_waiting",
     "realizar_kv_cache_usage_ratio": "vllm:kv_cache_usage_perc",
+    "realizar_preemptions": "vllm:num_preemptions",
+    "realizar_prefix_queries": "vllm:prefix_cache_queries",
+    "realizar_prefix_hits": "vllm:prefix_cache_hits",
+    "realizar_drafted_tokens": "vllm:spec_decode_num_draft_tokens",
+    "realizar_accepted_tokens": "vllm:spec_decode_num_accepted_tokens",
     "realizar_prompt_tokens": "vllm:prompt_tokens",
     "realizar_generation_tokens": "vllm:generation_tokens",
     "realizar_generations_finished": "vllm:request_success",
@@ -68,6 +74,7 @@ class Metrics:
         self.decode = histogram("decode_seconds", "Seconds of computing what follows the first token.", _LONG)
         self.request_prompt = histogram("request_prompt_tokens", "Tokens of a prompt.", _TOKENS)
         self.request_generation = histogram("request_generation_tokens", "Tokens of an answer.", _TOKENS)
+        self.recent = Recent()
         registry.register(_EngineGauges(pool))
         self._vllm = CollectorRegistry()
         if vllm_names:
@@ -78,9 +85,9 @@ class Metrics:
         return generate_latest(self.registry) + generate_latest(self._vllm)
 
     @contextlib.contextmanager
-    def generation(self, model: str) -> Iterator[Meter]:
-        """A meter for one generation; leaving without a completion counts as aborted, or as an error if it was one."""
-        meter = Meter(self, model)
+    def generation(self, model: str, n: int) -> Iterator[Meter]:
+        """A meter for `n` answers to a prompt; those without a completion count as aborted, or as failed."""
+        meter = Meter(self, model, n)
         try:
             yield meter
         except (asyncio.CancelledError, GeneratorExit):
@@ -92,20 +99,19 @@ class Metrics:
 
 
 class Meter:
-    """Notes the pieces of one generation."""
+    """Notes the pieces of the answers to one prompt."""
 
-    def __init__(self, metrics: Metrics, model: str) -> None:
-        self._metrics, self._model = metrics, model
+    def __init__(self, metrics: Metrics, model: str, n: int) -> None:
+        self._metrics, self._model, self._left = metrics, model, n
         self._started_s = time.perf_counter()
-        self._last_s: float | None = None
-        self._ended = False
+        self._last_s: dict[int, float] = {}
 
     def piece(self, piece: Piece) -> None:
-        """Note a piece; the last one ends the generation."""
+        """Note a piece; the last one of an answer ends it."""
         metrics, now = self._metrics, time.perf_counter()
-        if self._last_s is not None:
-            metrics.inter_token.labels(self._model).observe(now - self._last_s)
-        self._last_s = now
+        if piece.index in self._last_s:
+            metrics.inter_token.labels(self._model).observe(now - self._last_s[piece.index])
+        self._last_s[piece.index] = now
         metrics.generation_tokens.labels(self._model).inc(len(piece.token_ids))
         if piece.completion is None:
             return
@@ -113,17 +119,19 @@ class Meter:
         metrics.first_token.labels(self._model).observe(timings.ttft_s)
         metrics.prefill.labels(self._model).observe(timings.prefill_s)
         metrics.decode.labels(self._model).observe(timings.decode_s)
+        metrics.recent.add(now - self._started_s, len(completion.token_ids))
         metrics.total.labels(self._model).observe(now - self._started_s)
         metrics.prompt_tokens.labels(self._model).inc(timings.prompt_tokens)
         metrics.request_prompt.labels(self._model).observe(timings.prompt_tokens)
         metrics.request_generation.labels(self._model).observe(len(completion.token_ids))
-        self.end(completion.finish_reason)
+        self._left -= 1
+        metrics.finished.labels(self._model, completion.finish_reason).inc()
 
     def end(self, reason: str) -> None:
-        """Count the end once."""
-        if not self._ended:
-            self._ended = True
-            self._metrics.finished.labels(self._model, reason).inc()
+        """Count the answers that have not ended by themselves."""
+        if self._left:
+            self._metrics.finished.labels(self._model, reason).inc(self._left)
+        self._left = 0
 
 
 class _EngineGauges(Collector):
@@ -136,12 +144,27 @@ class _EngineGauges(Collector):
         running = GaugeMetricFamily("realizar_requests_running", "Sequences being computed.", labels=["model"])
         waiting = GaugeMetricFamily("realizar_requests_waiting", "Sequences in the queue.", labels=["model"])
         usage = GaugeMetricFamily("realizar_kv_cache_usage_ratio", "Share of cache blocks held.", labels=["model"])
+        counted = {name: CounterMetricFamily(f"realizar_{name}", text, labels=["model"]) for name, text in _COUNTED}
         for model in self._pool.loaded:
-            stats = model.llm.stats()
-            running.add_metric([model.id], stats.num_running)
-            waiting.add_metric([model.id], stats.num_waiting)
-            usage.add_metric([model.id], 1 - stats.num_free_blocks / stats.num_blocks)
-        return (running, waiting, usage)
+            stats = model.llm.stats
+            running.add_metric([model.id], stats.running)
+            waiting.add_metric([model.id], stats.waiting)
+            usage.add_metric([model.id], stats.blocks_used / stats.blocks_total)
+            for name, family in counted.items():
+                family.add_metric([model.id], getattr(stats, name))
+        return (running, waiting, usage, *counted.values())
+
+
+_COUNTED = (
+    ("preemptions", "Sequences that gave way and were computed again."),
+    ("prefix_queries", "Tokens of admitted prompts."),
+    ("prefix_hits", "Those of them that the prefix cache had."),
+    ("steps", "Steps of the engine."),
+    ("computed_tokens", "Tokens that went through the model."),
+    ("drafted_tokens", "Guesses that were computed."),
+    ("accepted_tokens", "Guesses that were right."),
+)
+"""Counters of `EngineStats`, and what they say."""
 
 
 class _Renamed(Collector):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
+from realizar.access import AccessDenied
 from realizar.errors import (
     ContextOverflow,
+    DeadlineExceeded,
     ModelError,
+    QueueFull,
     RealizarError,
     RequestError,
     TemplateError,
@@ -21,7 +25,7 @@ from realizar.model_pool import ModelNotReady, UnknownModel
 
 TYPES: Mapping[int, str] = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    405: "invalid_request_error", 413: "invalid_request_error", 415: "invalid_request_error",
+    405: "invalid_request_error", 408: "invalid_request_error", 413: "invalid_request_error",
     429: "rate_limit_error", 500: "server_error", 501: "not_supported_error", 503: "unavailable_error",
 }  # fmt: skip
 """Status -> the type that OpenAI and llama.cpp give it."""
@@ -76,6 +80,11 @@ def problem_of(error: BaseException) -> Problem:
     )  # fmt: skip
 
 
+def _denied(error: Any) -> Problem:
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    return Problem(status=error.status, code=error.code, message=str(error), hint=error.hint, headers=headers)
+
+
 def _overflow(error: Any) -> Problem:
     return Problem(
         status=400, code="context_length_exceeded", message=str(error),
@@ -101,6 +110,17 @@ def _broken_model(error: BaseException) -> Problem:
     return Problem(status=500, code="engine_error", message=str(error))
 
 
+def _full(error: Any) -> Problem:
+    return Problem(
+        status=429, code="queue_full", message=str(error), hint="send fewer requests at a time",
+        headers={"Retry-After": str(max(1, math.ceil(error.retry_after_s)))},
+    )  # fmt: skip
+
+
+def _late(error: BaseException) -> Problem:
+    return Problem(status=408, code="deadline_exceeded", message=str(error))
+
+
 def _unavailable(error: BaseException) -> Problem:
     return Problem(
         status=503, code="unavailable", message=str(error), hint="try again shortly", headers={"Retry-After": "1"}
@@ -108,7 +128,10 @@ def _unavailable(error: BaseException) -> Problem:
 
 
 _OURS: tuple[tuple[type[BaseException], Callable[[Any], Problem]], ...] = (
+    (AccessDenied, _denied),
     (ContextOverflow, _overflow),
+    (QueueFull, _full),
+    (DeadlineExceeded, _late),
     (UnknownModel, _unknown_model),
     (ModelNotReady, _unavailable),
     (UnsupportedTask, lambda error: not_implemented(str(error))),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from numba.core import types
@@ -12,6 +13,7 @@ from numba.core.ccallback import CFunc
 
 from realizar.progress import Progress
 from realizar_numba.cache import CodeCache
+from realizar_numba.compile_ahead import Wanted, compile_ahead
 from realizar_numba.linker import ObjectCode, link, machine, provide_library_functions
 from realizar_numba.simd.jit import OPTIONS
 
@@ -28,6 +30,7 @@ class Kernels:
     def __init__(self, isa: str, cache: CodeCache, progress: Progress) -> None:
         self.isa, self.cache, self.progress = isa, cache, progress
         self._compiled_now = 0
+        self._gathered: dict[tuple[Any, ...], Wanted] | None = None
 
     def address(self, label: str, build: Callable[..., Callable[..., Any]], *config: Any) -> int:
         """The C function `build(*config)`, all of whose parameters are int64. `label` names it to the user.
@@ -38,6 +41,10 @@ class Kernels:
         with _lock:
             if key not in _addresses:
                 path = self.cache.path(key, machine())
+                if self._gathered is not None:
+                    if path is not None and not path.exists():
+                        self._gathered[key] = Wanted(label, build, config)
+                    return 0
                 code = None if path is None else self.cache.read(path)
                 if code is None:
                     self._announce(label)
@@ -51,6 +58,21 @@ class Kernels:
         """The same as a PHASE_FUNCTION."""
         function: Callable[..., None] = PHASE_FUNCTION(self.address(label, build, *config))
         return function
+
+    @contextlib.contextmanager
+    def gathering(self, processes: int) -> Iterator[None]:
+        """Compile ahead, in so many processes, what the body asks for and the cache lacks.
+
+        Inside, addresses of what is not yet loaded are 0: the body's programs are drafts, and must not be run.
+        """
+        self._gathered = {}
+        try:
+            yield
+            wanted = list(self._gathered.values())
+        finally:
+            self._gathered = None
+        if self.cache.directory is not None and processes > 1 and len(wanted) > 1:
+            compile_ahead(wanted, self.cache.directory, processes, self.progress)
 
     def _announce(self, label: str) -> None:
         self._compiled_now += 1

@@ -36,9 +36,12 @@ class WeightLoader:
         self._dequantized: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(3, np.int64))
         """Type -> tensors, their bytes in the file, their bytes in memory."""
 
-    def reserve(self, tensors: Iterable[LazyTensor]) -> None:
-        """Size the arena for these tensors, of which only the headers are read."""
-        self.arena.reserve(sum(map(_arena_nbytes, tensors)))
+    def reserve(self, tensors: Sequence[LazyTensor]) -> None:
+        """Size the arena for these tensors, of which only the headers are read; compile what packs them."""
+        self.arena.reserve(arena_nbytes(tensors))
+        with self._kernels.gathering(self._pool.num_threads):
+            for name in {_layout_name(tensor.dtype) for tensor in tensors if len(tensor.shape) > 1}:
+                self._packing(name)
 
     def load(self, tensor: LazyTensor) -> Buffer:
         """A vector as float32, a matrix packed, a stack of matrices as a list of packed ones."""
@@ -79,9 +82,12 @@ class WeightLoader:
         )  # fmt: skip
         name = weight.type_name
         program = Program(self._kernels, self._pool.num_threads)
-        program.append(self._kernels.address(f"packing ({name})", build_pack, name), arguments)
+        program.append(self._packing(name), arguments)
         one_token = np.ones(1, np.int64)
         self._pool.run(program.table(), address(one_token))
+
+    def _packing(self, name: str) -> int:
+        return self._kernels.address(f"packing ({name})", build_pack, name)
 
 
 def _layout_name(element: DType) -> str:
@@ -90,6 +96,11 @@ def _layout_name(element: DType) -> str:
 
 def _row_shape(tensor: LazyTensor) -> Sequence[int]:
     return (tensor.row_nbytes,) if tensor.dtype.is_quantized else tensor.shape[-1:]
+
+
+def arena_nbytes(tensors: Iterable[LazyTensor]) -> int:
+    """Bytes of the arena for these tensors, packed; only their headers are read."""
+    return sum(map(_arena_nbytes, tensors))
 
 
 def _arena_nbytes(tensor: LazyTensor) -> int:

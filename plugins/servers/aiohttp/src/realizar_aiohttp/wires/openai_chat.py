@@ -12,7 +12,7 @@ from realizar.engine import Completion, Piece
 from realizar.model_pool import ServedModel
 from realizar_aiohttp.call import Call
 from realizar_aiohttp.fields import field
-from realizar_aiohttp.generation import Job, completions, copies, pieces
+from realizar_aiohttp.generation import Job, completions, num_answers, pieces
 from realizar_aiohttp.problem import wrong_value
 from realizar_aiohttp.routes import Route
 from realizar_aiohttp.sse import OPENAI, event_stream
@@ -37,15 +37,15 @@ class ChatRequest(OpenAISampling):
     parallel_tool_calls: bool | None = field(None)
     response_format: dict[str, Any] | None = field(None)
 
-    def jobs(self) -> list[Job]:
-        """One generation for each answer."""
+    def job(self) -> Job:
+        """What is to be generated."""
         if not self.messages:
             raise wrong_value("messages", "an empty list", "at least one message")
         if self.top_logprobs is not None and not self.logprobs:
             raise wrong_value("top_logprobs", str(self.top_logprobs), "logprobs to be true with it")
         limit = self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
         params = self.params(limit, (self.top_logprobs or 0) if self.logprobs else None)
-        return copies(template_messages(self.messages), params, self.n, self._variables())
+        return Job(template_messages(self.messages), params, self._variables())
 
     def _variables(self) -> dict[str, Any]:
         """Variables of the template; never the template itself, nor an argument of ours."""
@@ -60,14 +60,14 @@ async def chat_completions(call: Call[ChatRequest]) -> web.StreamResponse:
     """Answer a conversation, all at once or as it is generated."""
     body = call.body
     prove_plain(body)
-    jobs = body.jobs()
+    job = body.job()
     async with call.service.pool.lease(body.model) as model:
         if body.stream:
-            return await _stream(call, model, jobs)
-        done = await completions(call.service, model, jobs)
+            return await _stream(call, model, job)
+        done = await completions(call.service, model, [job])
         choices = [_choice(i, completion, model) for i, completion in enumerate(done)]
         head = envelope("chatcmpl", "chat.completion", model)
-        return call.json({**head, "choices": choices, "usage": usage(done, body.n)})
+        return call.json({**head, "choices": choices, "usage": usage(done)})
 
 
 def _choice(index: int, completion: Completion, model: ServedModel) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def _choice(index: int, completion: Completion, model: ServedModel) -> dict[str,
     return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": completion.finish_reason}
 
 
-async def _stream(call: Call[ChatRequest], model: ServedModel, jobs: list[Job]) -> web.StreamResponse:
+async def _stream(call: Call[ChatRequest], model: ServedModel, job: Job) -> web.StreamResponse:
     """Chunks: the role, pieces of text, the reason of the end for each choice, and the usage if it is wanted."""
     head = envelope("chatcmpl", "chat.completion.chunk", model)
 
@@ -84,7 +84,7 @@ async def _stream(call: Call[ChatRequest], model: ServedModel, jobs: list[Job]) 
         choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None, **rest}
         return {**head, "choices": [choice]}
 
-    roles = [chunk(i, {"role": "assistant", "content": ""}) for i in range(len(jobs))]
+    roles = [chunk(i, {"role": "assistant", "content": ""}) for i in range(num_answers([job]))]
     done: dict[int, Completion] = {}
 
     def chunks(index: int, piece: Piece) -> list[dict[str, Any]]:
@@ -98,11 +98,11 @@ async def _stream(call: Call[ChatRequest], model: ServedModel, jobs: list[Job]) 
         return found
 
     async with event_stream(call, OPENAI) as events:
-        async with contextlib.aclosing(pieces(call.service, model, jobs)) as stream:
+        async with contextlib.aclosing(pieces(call.service, model, [job])) as stream:
             async for index, piece in stream:
                 await events.send(*chunks(index, piece))
         if call.body.wants_usage:
-            await events.send({**head, "choices": [], "usage": usage([done[i] for i in range(len(jobs))], len(jobs))})
+            await events.send({**head, "choices": [], "usage": usage(done.values())})
     return events.response
 
 

@@ -12,7 +12,7 @@ from realizar.engine import Completion, Piece
 from realizar.model_pool import ServedModel
 from realizar_aiohttp.call import Call
 from realizar_aiohttp.fields import field
-from realizar_aiohttp.generation import Job, completions, copies, pieces
+from realizar_aiohttp.generation import Job, completions, num_answers, pieces
 from realizar_aiohttp.problem import not_supported, wrong_value
 from realizar_aiohttp.routes import Route
 from realizar_aiohttp.sse import OPENAI, event_stream
@@ -42,7 +42,7 @@ class CompletionRequest(OpenAISampling):
         return list(self.prompt)
 
     def jobs(self) -> list[Job]:
-        """One generation for each answer to each prompt."""
+        """What is to be generated, for each prompt."""
         prompts = self.prompts
         if not 1 <= len(prompts) <= MAX_PROMPTS:
             raise wrong_value("prompt", f"{len(prompts)} prompts", f"1 to {MAX_PROMPTS}")
@@ -53,20 +53,20 @@ class CompletionRequest(OpenAISampling):
         if self.echo and self.logprobs is not None:
             raise not_supported("echo", "log probabilities of the prompt are not served here", "use /v1/logprobs")
         params = self.params(self.max_tokens, self.logprobs)
-        return [job for prompt in prompts for job in copies(prompt, params, self.n)]
+        return [Job(prompt, params) for prompt in prompts]
 
 
 async def text_completions(call: Call[CompletionRequest]) -> web.StreamResponse:
     """Continue texts, all at once or as it is generated."""
     body, jobs = call.body, call.body.jobs()
     async with call.service.pool.lease(body.model) as model:
-        echoes = [_echo(job.prompt, model) if body.echo else "" for job in jobs]
+        echoes = [_echo(job.prompt, model) if body.echo else "" for job in jobs for _ in range(body.n)]
         if body.stream:
             return await _stream(call, model, jobs, echoes)
         done = await completions(call.service, model, jobs)
         head = envelope("cmpl", "text_completion", model)
         choices = [_choice(i, completion, echoes[i], model) for i, completion in enumerate(done)]
-        return call.json({**head, "choices": choices, "usage": usage(done, body.n)})
+        return call.json({**head, "choices": choices, "usage": usage(done)})
 
 
 def _echo(prompt: Any, model: ServedModel) -> str:
@@ -87,7 +87,7 @@ async def _stream(
     """Chunks of text, the last of each choice with the reason of its end, and the usage if it is wanted."""
     head, tokenizer = envelope("cmpl", "text_completion", model), model.llm.tokenizer
     done: dict[int, Completion] = {}
-    offsets = [0] * len(jobs)
+    offsets = [0] * num_answers(jobs)
 
     def chunk(index: int, piece: Piece) -> dict[str, Any]:
         text, echoes[index] = echoes[index] + piece.text, ""
@@ -107,8 +107,7 @@ async def _stream(
                 if piece.text or piece.logprobs or piece.completion is not None:
                     await events.send(chunk(index, piece))
         if call.body.wants_usage:
-            total = usage([done[i] for i in range(len(jobs))], call.body.n)
-            await events.send({**head, "choices": [], "usage": total})
+            await events.send({**head, "choices": [], "usage": usage(done.values())})
     return events.response
 
 

@@ -33,9 +33,10 @@ def _entry(name: str, pool: ModelPool) -> dict[str, Any]:
 
 
 def _sizes(served: ServedModel) -> dict[str, Any]:
-    config = served.llm.config
+    config, info = served.llm.config, served.llm.info
     meta = {
         "n_vocab": config.vocab_size, "n_ctx_train": config.max_position_embeddings, "n_embd": config.hidden_size,
+        "n_params": info.num_parameters, "size": info.nbytes,
         "n_ctx": served.llm.max_model_len, "architecture": config.model_type, "backend": served.llm.backend_name,
     }  # fmt: skip
     return {"max_model_len": served.llm.max_model_len, "meta": meta}

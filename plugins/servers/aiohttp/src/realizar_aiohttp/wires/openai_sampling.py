@@ -66,7 +66,7 @@ class OpenAISampling:
         given = {name: getattr(self, name) for name in _SAMPLING if getattr(self, name) is not None}
         if given.get("top_k") == -1:
             given["top_k"] = 0
-        return SamplingParams(**given, max_tokens=max_tokens, logprobs=logprobs)
+        return SamplingParams(**given, n=self.n, max_tokens=max_tokens, logprobs=logprobs)
 
     @property
     def wants_usage(self) -> bool:
@@ -82,9 +82,13 @@ def envelope(prefix: str, kind: str, model: ServedModel) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def usage(completions: Iterable[Completion], answers_per_prompt: int) -> dict[str, int]:
-    """Tokens of the prompts, each once, and of all answers. completions: those of one prompt after another."""
+def usage(completions: Iterable[Completion]) -> dict[str, Any]:
+    """Tokens of the prompts, each once, and of all answers; cached_tokens: those of prompts that were not computed."""
     done = list(completions)
-    prompt = sum(len(completion.prompt_token_ids) for completion in done[::answers_per_prompt])
+    first = [completion for completion in done if completion.index == 0]
+    prompt = sum(len(completion.prompt_token_ids) for completion in first)
     output = sum(len(completion.token_ids) for completion in done)
-    return {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
+    return {
+        "prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output,
+        "prompt_tokens_details": {"cached_tokens": sum(completion.cached_tokens for completion in first)},
+    }  # fmt: skip

@@ -1,0 +1,68 @@
+"""`realizar plan`: what a model would take in memory, before it is loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import attrs
+import click
+
+from realizar.cli.display import print_table, progress_bars
+from realizar.cli.options import output_format
+from realizar.engine.llm import BLOCK_SIZE, DEFAULT_CONTEXT, LIMIT
+from realizar.engine.loader import open_named
+from realizar.errors import ModelError, RequestError
+from realizar.memory_plan import MemoryPlan, plan_memory
+from realizar.selection import build_graph, choose_backend
+
+
+@click.command("plan")
+@click.argument("model")
+@click.option("--backend", help="Compute backend; the best one by default.")
+@click.option("--ctx", "context", type=click.IntRange(min=1), help="Tokens of each sequence.")
+@click.option("--batch", "sequences", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Sequences that have so many tokens at once.")  # fmt: skip
+@click.option("--kv-type", help="Type of the KV cache; the backend's default.")
+@output_format
+def plan_command(
+    model: str, backend: str | None, context: int | None, sequences: int, kv_type: str | None, output: str
+) -> None:
+    """Say what MODEL takes in memory, and the largest context that fits; exit code 1 if it does not fit."""
+    cls, _ = choose_backend(backend)
+    kind = kv_type or cls.kv_types[0]
+    if kind not in cls.kv_types:
+        raise RequestError(f"backend {cls.name!r} cannot keep a {kind} cache; it can: {', '.join(cls.kv_types)}")
+    with progress_bars() as progress, contextlib.closing(open_named(model, progress=progress)) as file:
+        if file.config is None:
+            raise ModelError(f"{file.path}: cannot be run, {file.no_config or 'the file has no model configuration'}")
+        limit = file.config.max_position_embeddings
+        plan = plan_memory(
+            cls, build_graph(file.config, file.tensors), file.tensors, kv_type=kind, bucket=LIMIT,
+            context=context or min(limit, DEFAULT_CONTEXT), limit=limit, block_size=BLOCK_SIZE, sequences=sequences,
+        )  # fmt: skip
+    if output == "json":
+        click.echo(json.dumps(_fields(plan)))
+    else:
+        print_table(("", "MiB"), _rows(plan))
+    plan.prove(model)
+
+
+def _fields(plan: MemoryPlan) -> dict[str, object]:
+    sums = {name: getattr(plan, name) for name in ("kv_nbytes", "total_nbytes", "largest_context")}
+    return attrs.asdict(plan) | sums
+
+
+def _rows(plan: MemoryPlan) -> list[tuple[str, str]]:
+    def mib(nbytes: int) -> str:
+        return f"{nbytes / (1 << 20):,.1f}"
+
+    cache = f"{plan.kv_type} cache, {plan.sequences} x {plan.context} tokens of {plan.kv_token_nbytes:,} bytes"
+    rows = [
+        ("weights", mib(plan.weights_nbytes)), (cache, mib(plan.kv_nbytes)), ("scratch", mib(plan.scratch_nbytes)),
+        ("together", mib(plan.total_nbytes)),
+    ]  # fmt: skip
+    if plan.budget_nbytes is None:
+        return [*rows, ("available", "not known")]
+    largest = f"available; the largest context that fits is {plan.largest_context} tokens"
+    return [*rows, (largest, mib(plan.budget_nbytes))]
