@@ -32,9 +32,9 @@ from realizar.engine.scoring import Scoring
 from realizar.engine.sequence import Sequence as EngineSequence
 from realizar.engine.service import Service
 from realizar.engine.sessions import Sessions
-from realizar.engine.sizes import cache_spec, context_of, largest_step
+from realizar.engine.sizes import LIMIT, cache_spec, context_of, largest_step
 from realizar.engine.speculation import PromptLookup, Proposer
-from realizar.engine.stats import EngineStats
+from realizar.engine.stats import EngineStats, SequenceState
 from realizar.engine.stream import PieceStream
 from realizar.errors import ContextOverflow, ModelError, RequestError, UnsupportedTask
 from realizar.model import ModelConfig
@@ -123,6 +123,11 @@ class LLM:
     def stats(self) -> EngineStats:
         """What the engine is doing, in numbers."""
         return self._engine.stats
+
+    @property
+    def sequences(self) -> list[SequenceState]:
+        """Every sequence that is open now."""
+        return self._engine.sequences
 
     def restart(self) -> None:
         """Take requests again after the engine's thread has failed (EngineFailed), with an empty cache."""

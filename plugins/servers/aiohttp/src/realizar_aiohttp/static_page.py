@@ -13,6 +13,7 @@ from realizar_aiohttp.problem import Problem
 from realizar_aiohttp.routes import Route
 
 FOLDER = Path(__file__).parent / "page"
+PAGE_PATH = "/page/"
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -32,9 +33,11 @@ def page_files() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(FOLDER.iterdir())}
 
 
-def page() -> web.Response:
-    """The page itself."""
-    return _response("index.html")
+async def root(call: Call[None]) -> web.StreamResponse:
+    """The page for a browser; for others the words by which programs recognize Ollama."""
+    if "text/html" in call.request.headers.get("Accept", ""):
+        return _response("index.html")
+    return web.Response(text="Ollama is running")
 
 
 async def page_file(call: Call[None]) -> web.StreamResponse:
@@ -51,4 +54,8 @@ def _response(name: str) -> web.Response:
     return web.Response(body=page_files()[name], content_type=kind, charset="utf-8", headers=_HEADERS)
 
 
-ROUTES = (Route("GET", "/page/{name}", page_file, None, "A file of the web page"),)
+ROUTES = (
+    Route("GET", "/", root, None, "The web page, or what programs recognize Ollama by"),
+    Route("HEAD", "/", root, None, "The same"),
+    Route("GET", "/page/{name}", page_file, None, "A file of the web page"),
+)
