@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import json
+import re
 import socket
 from pathlib import Path
 
@@ -12,9 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from realizar import LLM, SamplingParams
+from realizar.backend import BackendOptions
 from realizar.cli.main import cli
 from realizar.conversion.verification import verify
 from realizar.dtypes import DTYPES
+from realizar.engine.loader import load_model
 from realizar.selection import open_model
 from realizar_gguf.shard import open_shard
 from realizar_gguf.writer import write_gguf as write
@@ -121,6 +125,25 @@ def test_importance(write_gguf, succeed, tmp_path):
     assert (importance * np.square(b - exact)).sum() < (importance * np.square(a - exact)).sum()
 
 
+def test_prepacked(write_gguf, succeed, tmp_path):
+    """Copies for numba: their cost is told, they are what numba would have made, and no other format gets them."""
+    source, copy = write_gguf("Q4_1"), tmp_path / "copy.apr"
+    said = succeed("convert", source, copy, "--prepack", "numba")
+    assert re.search(r"copy\.apr: prepacked for numba-1: 15 copies, 0\.\d MB beside 0\.\d MB", said)
+    assert json.loads(succeed("inspect", copy, "--format", "json"))["prepacked"]["numba-1"]["tensors"] == 15
+    assert "note: copies" not in succeed("verify", copy)
+    with contextlib.ExitStack() as opened:
+        loaded = [load_model(path, BackendOptions(threads=1), backend="numba") for path in (source, copy)]
+        for model in loaded:
+            opened.callback(model.backend.close)
+        repacked, copied = (model.weights for model in loaded)
+        for name, weight in repacked.items():
+            same, found = getattr(weight, "data", weight), getattr(copied[name], "data", copied[name])
+            assert bytes(same) == bytes(found), name
+    succeed("convert", copy, tmp_path / "back.gguf")
+    assert contents(tmp_path / "back.gguf")[0] == contents(source)[0]
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         "line, said",
@@ -132,6 +155,8 @@ class TestRefusals:
             (("quantize", "{q}", "{out}.gguf", "Q9"), "unknown type 'Q9'"),
             (("quantize", "{q}", "{out}", "Q8_0", "--to", "safetensors"), "Q8_0, which safetensors cannot hold"),
             (("convert", "{out}.safetensors", "{out}.gguf"), "no such file"),
+            (("convert", "{q}", "{out}.gguf", "--prepack", "numba"), "gguf files cannot hold a backend's copy"),
+            (("convert", "{q}", "{out}.apr", "--prepack", "numpy"), "backend 'numpy' has no layout of its own"),
         ],
     )
     def test_nothing_is_left_behind(self, line, said, write_gguf, invoke, tmp_path):

@@ -164,7 +164,7 @@ class TestSameBits:
 
     @pytest.mark.parametrize("max_tokens", [1, 7, 24])
     def test_chunks(self, model_path, alone, monkeypatch, max_tokens):
-        monkeypatch.setattr("realizar.engine.llm.LIMIT", Bucket(max_tokens, 8, 8))
+        monkeypatch.setattr("realizar.engine.sizes.LIMIT", Bucket(max_tokens, 8, 8))
         with LLM(model_path, backend="numba", threads=2) as llm:
             assert bits(llm) == alone[0]
             assert chosen(llm.generate(PROMPTS, SAMPLED)) == alone[1]
@@ -176,7 +176,7 @@ def test_numpy_is_the_same_within_a_thousandth(write_gguf, monkeypatch):
         ids = llm.tokenizer.encode(PROMPTS[4])
         wanted, alone = llm.logits(ids), [llm.generate(prompt, GREEDY).token_ids for prompt in PROMPTS]
         assert [c.token_ids for c in llm.generate(PROMPTS, GREEDY)] == alone
-    monkeypatch.setattr("realizar.engine.llm.LIMIT", Bucket(7, 8, 8))
+    monkeypatch.setattr("realizar.engine.sizes.LIMIT", Bucket(7, 8, 8))
     with LLM(path, backend="numpy") as llm:
         np.testing.assert_allclose(llm.logits(ids), wanted, atol=1e-3, rtol=0)
         assert [c.token_ids for c in llm.generate(PROMPTS, GREEDY)] == alone

@@ -10,6 +10,12 @@ import pytest
 
 EXAMPLES = Path(__file__).parent / "examples"
 EXPECTED = {
+    "convert_and_bench_apr": [
+        "layout numba-1",
+        "open and load, s: prepacked ",
+        "decode, tokens/s: prepacked ",
+        "logits: the same bits",
+    ],
     "inference": ["1. The Moon", "stream: ", "first token after ", "batch: 'The sky is"],
     "tokenization": ["49152 tokens; ", "'ïve'", "as control token: [2]", "'👍'"],
     "gguf_loading": [
@@ -54,6 +60,6 @@ def test_safetensors_loading(run):
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("name", ["inference", "tokenization"])
+@pytest.mark.parametrize("name", ["convert_and_bench_apr", "inference", "tokenization"])
 def test_on_the_real_model(run, smollm2, name):
     run(name)

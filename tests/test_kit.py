@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import runpy
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from realizar.formats import Format
 from realizar.graph import Block
 from realizar.model import ModelFile
 from realizar.reference import NumpyBackend
+from realizar.tensors import LazyTensor
 from realizar.testing import BackendConformance, FormatConformance, TokenizerConformance
 from realizar.testing.backend_conformance import CHUNKS
 from realizar.testing.models import TinyModel
@@ -123,6 +125,10 @@ def test_a_wrong_op_is_caught(op: str, change: Callable[..., None]) -> None:
     assert fails_some_variant(wrapped(op, change), op)
 
 
+def test_sound_copies_pass() -> None:
+    kit(Prepacking).test_prepacked_copies()
+
+
 def test_one_quiet_wrong_row_of_a_weight_is_caught() -> None:
     """A row whose weights are a hundred times smaller than the others' counts as much."""
 
@@ -159,6 +165,36 @@ class Captured(NumpyBackend):
             runs.append(1)
 
         return once
+
+
+class Prepacking(NumpyBackend):
+    """Makes copies of matrices as they are."""
+
+    name = "prepacking"
+    prepacked_layout = "prepacking-1"
+
+    def prepacked_nbytes(self, tensor: LazyTensor) -> int:
+        return 4 * math.prod(tensor.shape) if len(tensor.shape) == 2 else 0
+
+    def prepack(self, tensor: LazyTensor, ops: frozenset[str]) -> Any:
+        return tensor.to_float32().view(np.uint8).reshape(-1)
+
+    def load_prepacked(self, tensor: LazyTensor, ops: frozenset[str], data: Any) -> Any:
+        return data.view(np.float32).reshape(tensor.shape)
+
+
+class PrepackingHalves(Prepacking):
+    """Rounds what it copies."""
+
+    def prepack(self, tensor: LazyTensor, ops: frozenset[str]) -> Any:
+        return tensor.to_float32().astype(np.float16).astype(np.float32).view(np.uint8).reshape(-1)
+
+
+class PrepackingShort(Prepacking):
+    """Makes fewer bytes than it says."""
+
+    def prepack(self, tensor: LazyTensor, ops: frozenset[str]) -> Any:
+        return super().prepack(tensor, ops)[:-4]
 
 
 class Counting(NumpyBackend):
@@ -212,6 +248,7 @@ class Leaking(NumpyBackend):
 @pytest.mark.parametrize(
     ("backend", "test"),
     [
+        (PrepackingHalves, "test_prepacked_copies"), (PrepackingShort, "test_prepacked_copies"),
         (Fused, "test_claimed_block_equals_its_ops"), (Fused, "test_model"),
         (Captured, "test_captured_step_equals_uncaptured"), (Captured, "test_model"),
         (Counting, "test_same_step_gives_same_bits"), (Stale, "test_recycled_cache_blocks_leave_no_trace"),

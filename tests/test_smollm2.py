@@ -108,7 +108,7 @@ class TestSameBits:
             assert self.answers(llm.generate(self.PROMPTS, self.PARAMS)) == alone
             assert self.answers([llm.generate(p, self.PARAMS) for p in self.PROMPTS]) == alone
             assert self.logits(llm) == logits
-        monkeypatch.setattr("realizar.engine.llm.LIMIT", Bucket(max_tokens=5, max_seqs=8, max_rows=8))
+        monkeypatch.setattr("realizar.engine.sizes.LIMIT", Bucket(max_tokens=5, max_seqs=8, max_rows=8))
         with LLM(smollm2, backend="numba", threads=2, max_model_len=512) as llm:
             assert self.logits(llm) == logits
             assert self.answers(llm.generate(self.PROMPTS, self.PARAMS)) == alone
@@ -120,7 +120,7 @@ def test_numpy_is_the_same_within_a_thousandth(smollm2, monkeypatch):
     ids = case["prompt_ids"]
     with LLM(smollm2, backend="numpy", max_model_len=512) as llm:
         whole = llm.logits(ids)
-    monkeypatch.setattr("realizar.engine.llm.LIMIT", Bucket(max_tokens=16, max_seqs=8, max_rows=16))
+    monkeypatch.setattr("realizar.engine.sizes.LIMIT", Bucket(max_tokens=16, max_seqs=8, max_rows=16))
     with LLM(smollm2, backend="numpy", max_model_len=512) as llm:
         np.testing.assert_allclose(llm.logits(ids), whole, atol=1e-3, rtol=0)
         done = llm.chat(case["messages"], SamplingParams(temperature=0, max_tokens=3))

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from realizar.derived import as_row, half_split, last_rows, plus_one, split_fused, stacked, transposed
+from realizar.derived import (
+    as_row,
+    half_split,
+    head_by_head,
+    last_rows,
+    pair_joined,
+    plus_one,
+    split_fused,
+    stacked,
+    transposed,
+)
 from realizar.dtypes import DTYPES
 from realizar.errors import ModelError
 from realizar.quant import dequantize, quantize
@@ -90,6 +100,19 @@ def test_half_split() -> None:
     found = half_split(memory_tensor("q", np.arange(8, dtype=np.float32), DTYPES["F32"]), 2)
     assert found.read().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
     assert half_split(tensor("q", 8, 0), 2).read().shape == (8, 0)
+
+
+def test_factors_of_each_head() -> None:
+    norm = memory_tensor("norm", np.arange(8, dtype=np.float32).reshape(2, 4), DTYPES["F32"])
+    halves = head_by_head(norm, 2, half_split)
+    assert halves.read().tolist() == [[0, 2, 1, 3], [4, 6, 5, 7]]
+    np.testing.assert_array_equal(head_by_head(halves, 2, pair_joined).read(), norm.read())
+
+
+@pytest.mark.parametrize("wrong", [tensor("q", 3, 4), tensor("q", 8), tensor("q", 2, 32, kind="Q8_0")])
+def test_factors_of_other_heads_are_an_error(wrong: LazyTensor) -> None:
+    with pytest.raises(ModelError, match="memory: q: .* has no row for each of 2 heads"):
+        head_by_head(wrong, 2, half_split)
 
 
 @pytest.mark.parametrize("wrong", [tensor("q", 6, 8), tensor("q", 64, kind="Q8_0"), tensor("q")])

@@ -67,7 +67,7 @@ def crowd(llm: LLM, times: int = 1) -> list[list[tuple]]:
 @pytest.mark.parametrize("limit", [None, Bucket(7, 3, 5)], ids=["wide", "narrow"])
 def test_in_a_crowd(open_llm, monkeypatch, wanted, prefix_cache, limit):
     if limit is not None:
-        monkeypatch.setattr("realizar.engine.llm.LIMIT", limit)
+        monkeypatch.setattr("realizar.engine.sizes.LIMIT", limit)
     llm = open_llm(backend="exact", prefix_cache=prefix_cache)
     assert crowd(llm, 2) == [[answer] * 2 for answer in wanted]
     assert (llm.stats.prefix_hits > 0) == prefix_cache
@@ -79,8 +79,8 @@ def test_in_a_crowd(open_llm, monkeypatch, wanted, prefix_cache, limit):
 
 @pytest.mark.parametrize("prefix_cache", [True, False], ids=["cache", "no cache"])
 def test_with_hardly_any_room(open_llm, monkeypatch, wanted, prefix_cache):
-    monkeypatch.setattr("realizar.engine.llm.CACHE_NBYTES", 1)
-    monkeypatch.setattr("realizar.engine.llm.BLOCK_SIZE", 4)
+    monkeypatch.setattr("realizar.engine.sizes.CACHE_NBYTES", 1)
+    monkeypatch.setattr("realizar.engine.sizes.BLOCK_SIZE", 4)
     llm = open_llm(backend="exact", prefix_cache=prefix_cache, max_model_len=112)
     assert llm.stats.blocks_total == 28
     assert crowd(llm, 3) == [[answer] * 3 for answer in wanted]
@@ -89,7 +89,7 @@ def test_with_hardly_any_room(open_llm, monkeypatch, wanted, prefix_cache):
 
 def test_whatever_is_cancelled_beside_it(open_llm, monkeypatch, wanted):
     """A storm of requests that are dropped at any moment leaves no trace."""
-    monkeypatch.setattr("realizar.engine.llm.CACHE_NBYTES", 1 << 17)
+    monkeypatch.setattr("realizar.engine.sizes.CACHE_NBYTES", 1 << 17)
     llm, rng = open_llm(backend="exact"), random.Random(0)
     for _ in range(6):
         doomed = [llm.stream(rng.choice(PROMPTS), params(rng.randrange(9), max_tokens=40)) for _ in range(12)]
@@ -118,10 +118,10 @@ def test_scores_are_the_same_bits_beside_cached_text(open_llm):
 )  # fmt: skip
 def test_with_guesses(open_llm, write_model, monkeypatch, wanted, draft, room):
     if room == "narrow":
-        monkeypatch.setattr("realizar.engine.llm.LIMIT", Bucket(7, 3, 5))
+        monkeypatch.setattr("realizar.engine.sizes.LIMIT", Bucket(7, 3, 5))
     if room == "scarce":
-        monkeypatch.setattr("realizar.engine.llm.CACHE_NBYTES", 1)
-        monkeypatch.setattr("realizar.engine.llm.BLOCK_SIZE", 4)
+        monkeypatch.setattr("realizar.engine.sizes.CACHE_NBYTES", 1)
+        monkeypatch.setattr("realizar.engine.sizes.BLOCK_SIZE", 4)
     models = {"same model": write_model(), "other model": write_model(seed=5)}
     llm = open_llm(backend="exact", draft=models.get(draft, draft), num_drafts=6, max_model_len=112)
     assert [bits(llm.generate(prompt, params(i))) for i, prompt in enumerate(PROMPTS)] == wanted
@@ -237,7 +237,7 @@ class TestService:
             open_llm().generate("a", priority=bad)
 
     def test_the_urgent_one_is_done_first(self, open_llm, monkeypatch):
-        monkeypatch.setattr("realizar.engine.llm.LIMIT", Bucket(64, 1, 8))
+        monkeypatch.setattr("realizar.engine.sizes.LIMIT", Bucket(64, 1, 8))
         llm = open_llm(backend="slow")
         first, other, urgent = (llm.stream("a", params(0, max_tokens=8), priority=priority) for priority in (0, 0, 5))
         urgent.completion()

@@ -107,6 +107,26 @@ def test_normed_queries_and_keys() -> None:
     ]  # fmt: skip
 
 
+_ONE_NORM = ("input_layernorm", "self_attn", "mlp.up", "mlp.down")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "parts", "shapes"),
+    [
+        ("stablelm", GATED, [(4, 4), (2, 4)]),
+        ("cohere", (*_ONE_NORM, "mlp.gate_proj"), [(4, 4), (2, 4)]),
+        ("phi", _ONE_NORM, [(4,), (4,)]),
+    ],
+)
+def test_norms_of_heads(model_type: str, parts: tuple[str, ...], shapes: list[tuple[int, ...]]) -> None:
+    norms = {f"self_attn.{name}_norm.weight": shape for name, shape in zip("qk", shapes, strict=True)}
+    graph = build(model_type, *parts, shapes=norms, use_qk_norm=True)
+    assert ops(graph)[4:8] == ["layer_norm", "layer_norm", "rope", "rope"]
+    assert [graph.blocks[1].weights[name].shape for name in norms] == shapes
+    with pytest.raises(ModelError, match="self_attn.q_norm.weight' is missing"):
+        build(model_type, *parts, use_qk_norm=True)
+
+
 def test_bert() -> None:
     model = tiny_encoder()
     graph = BY_TYPE["bert"].build(model.config, model.tensors)

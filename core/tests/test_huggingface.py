@@ -73,8 +73,7 @@ def test_keys_that_nobody_understands_are_unknown() -> None:
     ("key", "value", "message"),
     [
         ("quantization_config", {"quant_method": "gptq", "bits": 4}, "quantization_config is 'gptq'.*no such key"),
-        ("qk_layernorm", True, "qk_layernorm is True, which is not implemented; expected False"),
-        ("use_qk_norm", True, "use_qk_norm is True"),
+        ("qk_ln", True, "qk_ln is True, which is not implemented; expected False"),
         ("hidden_act", "swoosh", "unknown activation 'swoosh'; known: silu, "),
         ("hidden_act", ["silu"], "expected the name of an activation"),
         ("model_type", None, "model_type is None; expected the name of a model family"),
@@ -294,8 +293,22 @@ def test_experts_are_stacked_by_number() -> None:
     assert stack.shape == (11, 3, 2)
     np.testing.assert_array_equal(stack.read()[10], given[names[0]].read())
     del given[names[3]]
-    with pytest.raises(ModelError, match="10 experts, but none numbered 1"):
+    with pytest.raises(ModelError, match="10 parts, but none numbered 1"):
         canonical_tensors(read("qwen3_moe"), given)
+
+
+def test_norms_of_heads_are_stacked() -> None:
+    names = [f"model.layers.0.self_attn.q_layernorm.norms.{i}.weight" for i in (1, 0)]
+    assert read("stablelm", qk_layernorm=True).use_qk_norm
+    stack = canonical_tensors(read("stablelm"), tensors(**dict.fromkeys(names, (4,))))
+    assert stack["model.layers.0.self_attn.q_norm.weight"].shape == (2, 4)
+
+
+def test_norms_of_heads_in_pairs_side_by_side() -> None:
+    name = "model.layers.0.self_attn.k_norm.weight"
+    given = tensors(**{name: (2, 4)})
+    found = canonical_tensors(read("cohere"), given)[name].read()
+    np.testing.assert_array_equal(found, given[name].read()[:, [0, 2, 1, 3]])
 
 
 def test_two_tensors_of_one_name_are_an_error() -> None:

@@ -88,7 +88,7 @@ def test_a_seed_gives_the_same_text_alone_and_in_a_batch(llm):
 def test_whole_and_chunked_prefill_agree(open_llm, monkeypatch):
     text = "It is a truth universally acknowledged, that a single man"
     whole = open_llm()
-    monkeypatch.setattr("realizar.engine.llm.LIMIT", Bucket(max_tokens=7, max_seqs=3, max_rows=5))
+    monkeypatch.setattr("realizar.engine.sizes.LIMIT", Bucket(max_tokens=7, max_seqs=3, max_rows=5))
     chunked = open_llm()
     assert whole.generate(text, GREEDY).token_ids == chunked.generate(text, GREEDY).token_ids
     assert [c.token_ids for c in whole.generate(PROMPTS, GREEDY)] == [
@@ -311,7 +311,7 @@ def test_many_threads_at_once(llm):
 
 def test_more_requests_than_the_cache_holds(open_llm, monkeypatch):
     """They wait for blocks; nobody starves."""
-    monkeypatch.setattr("realizar.engine.llm.CACHE_NBYTES", 1)
+    monkeypatch.setattr("realizar.engine.sizes.CACHE_NBYTES", 1)
     llm = open_llm(max_model_len=64)
     scheduler = llm._engine._scheduler
     assert scheduler.blocks.num_blocks == 4

@@ -7,7 +7,7 @@ import pytest
 
 from realizar.backend import BackendOptions
 from realizar.engine import loader
-from realizar.model import ModelFile
+from realizar.model import ModelFile, RopeScaling
 from realizar.reference import NumpyBackend
 from realizar.tensors import LazyTensor
 from realizar.testing.models import tiny_model
@@ -19,7 +19,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     seen: list[tuple[str, str]] = []
 
     class Recording(NumpyBackend):
-        def reserve(self, tensors):
+        def reserve(self, tensors, prepacked=frozenset()):
             seen.extend(("reserve", tensor.name) for tensor in tensors)
 
         def load(self, tensor, ops):
@@ -55,3 +55,17 @@ def test_a_tensor_in_memory_has_nothing_to_release() -> None:
     before = tensor.read().tobytes()
     tensor.release()
     assert tensor.read().tobytes() == before
+
+
+@pytest.mark.parametrize(("context", "factor"), [(16, 2.0), (17, 4.0)])
+def test_rotary_positions_are_those_of_the_context(
+    context: int, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = tiny_model().config.head_dim // 2
+    factors = {"short_factor": (2.0,) * count, "long_factor": (4.0,) * count}
+    scaling = RopeScaling("longrope", original_max_position_embeddings=16, **factors)
+    monkeypatch.setattr(loader, "open_named", lambda *args, **options: tiny_model(rope_scaling=scaling).open())
+    loaded = loader.load_model("tiny", BackendOptions(), backend="numpy", context=lambda config: context)
+    turned = [node.attrs["inv_freq"] for node in loaded.graph.blocks[1].nodes if node.op == "rope"]
+    assert [frequencies[0] for frequencies in turned] == [1 / factor] * 2
+    assert loaded.config.rope_scaling == scaling

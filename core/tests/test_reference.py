@@ -91,6 +91,18 @@ def test_layer_norm(backend: type[NumpyBackend], biased: bool) -> None:
 
 
 @either
+@pytest.mark.parametrize("shape", [(3,), (2, 3)])
+def test_layer_norm_of_groups(backend: type[NumpyBackend], shape: tuple[int, ...]) -> None:
+    """As of each group alone, with the factors that are its own or all groups'."""
+    x, weight, bias = draw(4, 6), draw(*shape), draw(*shape)
+    halves = []
+    for group in range(2):
+        own = (weight[group], bias[group]) if len(shape) == 2 else (weight, bias)
+        halves.append(call(backend, "layer_norm", x[:, 3 * group : 3 * group + 3], *own, eps=0.25, width=3))
+    check(backend, call(backend, "layer_norm", x, weight, bias, eps=0.25, width=6), np.concatenate(halves, axis=1))
+
+
+@either
 @pytest.mark.parametrize("biased", [True, False])
 def test_linear(backend: type[NumpyBackend], biased: bool) -> None:
     x, weight, bias = draw(3, 4), draw(5, 4), draw(5)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import attrs
 import numpy as np
 import pytest
 
-from realizar.architectures.rope import FACTORS, LONG_FACTORS, SHORT_FACTORS, rotation
+from realizar.architectures.rope import FACTORS, LONG_FACTORS, SHORT_FACTORS, for_texts_of, rotation
 from realizar.dtypes import DTYPES
 from realizar.errors import ModelError
 from realizar.model import FULL, SLIDING, ModelConfig, RopeScaling
@@ -121,12 +122,32 @@ def test_longrope_has_a_divisor_for_each_frequency() -> None:
     assert within.scale == 1.0
 
 
+@pytest.mark.parametrize(("length", "is_short"), [(2, True), (16, True), (17, False), (64, False)])
+def test_short_texts_have_longrope_s_short_divisors(length: int, is_short: bool) -> None:
+    """And the factor of the whole context, from either place that divisors come from."""
+    whole = config(rope_scaling=LONGROPE, max_position_embeddings=64)
+    bare = attrs.evolve(whole, rope_scaling=attrs.evolve(LONGROPE, short_factor=None, long_factor=None))
+    for given, tensors in ((whole, {}), (bare, divisors())):
+        found = rotation(for_texts_of(given, tensors, length), tensors)
+        expected = (1.0, 0.1, 0.005, 0.0005) if is_short else (1.0, 0.05, 0.0025, 0.000125)
+        assert found.inv_freq == pytest.approx(expected, rel=1e-15)
+        assert found.scale == rotation(whole, {}).scale > 1
+
+
+def test_other_scaling_is_the_same_for_texts_of_any_length() -> None:
+    for given in (config(), config(rope_scaling=RopeScaling("linear", 4.0))):
+        assert for_texts_of(given, {}, 2) is given
+
+
+def divisors() -> dict[str, LazyTensor]:
+    """Those of LONGROPE as tensors."""
+    lists = ((LONG_FACTORS, LONGROPE.long_factor), (SHORT_FACTORS, LONGROPE.short_factor))
+    return {name: memory_tensor(name, np.array(values, np.float32), DTYPES["F32"]) for name, values in lists}
+
+
 def test_longrope_s_divisors_may_be_tensors() -> None:
     bare = RopeScaling("longrope", 1.0, 16, attention_factor=1.5)
-    tensors = {
-        name: memory_tensor(name, np.array(values, np.float32), DTYPES["F32"])
-        for name, values in ((LONG_FACTORS, LONGROPE.long_factor), (SHORT_FACTORS, LONGROPE.short_factor))
-    }
+    tensors = divisors()
     for context in (16, 64):
         sizes = {"max_position_embeddings": context}
         found = rotation(config(rope_scaling=bare, **sizes), tensors)

@@ -149,7 +149,7 @@ class TestEngine:
         llm = open_llm()
         llm.generate(PROMPT, PARAMS)
         llm.save_session(path, PROMPT)
-        monkeypatch.setattr("realizar.engine.llm.CACHE_NBYTES", 1)
+        monkeypatch.setattr("realizar.engine.sizes.CACHE_NBYTES", 1)
         small = open_llm(max_model_len=40)
         assert small.stats.blocks_total == 3
         assert small.restore_session(path) == 48

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from realizar.architectures.rope import for_texts_of
 from realizar.dtypes import DTYPES
 from realizar.huggingface import canonical_tensors, read_hf_config
 from realizar.model import ModelConfig
@@ -94,10 +95,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_neox": ("gpt_neox", _NO_KV),
     "gpt_neox, sequential": ("gpt_neox", {**_NO_KV, "use_parallel_residual": False}),
     "phi": ("phi", _SIZES),
+    "phi, norms of heads": ("phi", {**_SIZES, "qk_layernorm": True}),
     "stablelm": ("stablelm", {**_SIZES, "use_qkv_bias": True}),
     "stablelm, parallel": ("stablelm", {**_SIZES, "use_parallel_residual": True}),
+    "stablelm, norms of heads": ("stablelm", {**_SIZES, "qk_layernorm": True}),
     "starcoder2": ("starcoder2", {**_SIZES, "sliding_window": 5}),
     "cohere": ("cohere", {**_SIZES, "logit_scale": 0.25}),
+    "cohere, norms of heads": ("cohere", {**_SIZES, "use_qk_norm": True, "logit_scale": 0.5}),
     "falcon, 7b": ("falcon", _FALCON),
     "falcon, 40b": ("falcon", {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}),
     "falcon, rw": ("falcon", {
@@ -146,6 +150,16 @@ def test_logits(name, backend, tmp_path):
     check(model, config, tensors, backend, prompts_of(name))
 
 
+@pytest.mark.parametrize("length", [16, 64])
+def test_longrope_by_the_length_of_the_context(length, tmp_path):
+    """transformers goes by the length of each text: those that fit the original context are as in one no longer."""
+    model = random_model(*CASES["phi3, longrope"])
+    config, tensors = saved(model, tmp_path)
+    prompts = tuple(prompt for prompt in prompts_of("any") if (len(prompt) <= 16) == (length == 16))
+    assert len(prompts) == 2
+    check(model, for_texts_of(config, tensors, length), tensors, "numpy", prompts)
+
+
 def prompts_of(name: str) -> Prompts:
     """Sequences of LENGTHS; for longrope the long ones only, as transformers takes short factors for short texts."""
     prompts = tuple(
@@ -178,8 +192,13 @@ def check(model: Any, config: ModelConfig, tensors: Mapping[str, LazyTensor], ba
 
 LLAMA_CPP = os.environ.get("REALIZAR_LLAMA_CPP_MODELS")
 
+NOT_CONVERTED = (
+    "falcon, rw", "qwen2_moe", "qwen3_moe", "phi, norms of heads",  # GGUF has no place for something in them
+    "stablelm, norms of heads",  # the converter loses the norms, finds that it has, and stops
+)  # fmt: skip
+
 IN_GGUF: dict[str, dict[str, Any]] = {
-    **{name: {} for name in CASES if name not in ("falcon, rw", "qwen2_moe", "qwen3_moe")},
+    **{name: {} for name in CASES if name not in NOT_CONVERTED},
     "mistral": {"sliding_window": None},
     "mixtral": {"sliding_window": None},
     "starcoder2": {"sliding_window": None},

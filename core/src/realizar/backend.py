@@ -175,6 +175,12 @@ class Backend(ABC):
     proves_parity: ClassVar[bool] = False
     """Whether each loaded model is compared with the reference before it is served (`realizar.parity.gate`)."""
 
+    prepacked_layout: str | None = None
+    """Names what `prepack` gives, in a word without dots: the layout, its version, and all that it depends on.
+
+    A model file may hold such copies; None: this backend makes none.
+    """
+
     _kernels: ClassVar[dict[str, tuple[type, str]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -213,12 +219,32 @@ class Backend(ABC):
         """Bytes that the device can give now; None = not known. By default, this machine's memory."""
         return available_memory()
 
-    def reserve(self, tensors: Sequence[LazyTensor]) -> None:  # noqa: B027 (most backends take memory as it comes)
-        """Make room in one piece for these tensors, which `load` will be given next; once a model, nothing is read."""
+    def reserve(  # noqa: B027 (most backends take memory as it comes)
+        self, tensors: Sequence[LazyTensor], prepacked: frozenset[str] = frozenset()
+    ) -> None:
+        """Make room in one piece for these tensors, which will be loaded next; once a model, nothing is read.
+
+        prepacked: names of those that come as copies, if these fit (`load_prepacked`).
+        """
 
     @abstractmethod
     def load(self, tensor: LazyTensor, ops: frozenset[str]) -> Buffer:
         """The tensor in this backend's layout; `ops` are those that read it."""
+
+    def prepacked_nbytes(self, tensor: LazyTensor) -> int:
+        """Bytes of `prepack(tensor)`, by its type and shape; 0: it is not worth a copy."""
+        return 0
+
+    def prepack(self, tensor: LazyTensor, ops: frozenset[str]) -> NDArray[np.uint8]:
+        """The bytes of `load(tensor)`: the same wherever `prepacked_layout` is the same."""
+        raise UnsupportedOp(f"backend {self.name!r} makes no prepacked copies")
+
+    def load_prepacked(self, tensor: LazyTensor, ops: frozenset[str], data: NDArray[np.uint8]) -> Buffer:
+        """What `load(tensor)` gives, from `data`: `prepacked_nbytes` bytes of a file, which may be anything.
+
+        They are mapped, and stay so until the model file is closed; their pages may be dropped. `tensor` is not read.
+        """
+        raise UnsupportedOp(f"backend {self.name!r} loads no prepacked copies")
 
     @abstractmethod
     def make_cache(self, spec: CacheSpec) -> Sequence[Any]:

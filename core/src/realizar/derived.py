@@ -98,6 +98,19 @@ def pair_joined(tensor: LazyTensor, num_heads: int) -> LazyTensor:
     return _derived(tensor, reorder)
 
 
+def head_by_head(tensor: LazyTensor, num_heads: int, reorder: Callable[[LazyTensor, int], LazyTensor]) -> LazyTensor:
+    """A norm's factors [heads, d] as `reorder`, which is `half_split` or `pair_joined`, orders rows of q or k."""
+    if tensor.dtype.is_quantized or tensor.shape[:-1] != (num_heads,):
+        raise ModelError(
+            f"{tensor.source}: {tensor.dtype.name} of shape {tensor.shape} has no row for each of {num_heads} heads"
+        )
+    return _reshaped(reorder(_reshaped(tensor, (num_heads * tensor.shape[1],)), num_heads), tensor.shape)
+
+
+def _reshaped(tensor: LazyTensor, shape: tuple[int, ...]) -> LazyTensor:
+    return _derived(tensor, lambda stored: stored.reshape(shape), shape=shape)
+
+
 def fused(name: str, tensors: Sequence[LazyTensor], groups: int = 1) -> LazyTensor:
     """The inverse of `split_fused`: projections one above the other, in `groups` equal groups.
 
@@ -170,7 +183,7 @@ def stacked(name: str, tensors: Sequence[LazyTensor]) -> LazyTensor:
         if (tensor.shape, tensor.dtype) != (first.shape, first.dtype):
             raise ModelError(
                 f"{tensor.source}: {tensor.dtype.name} {tensor.shape}, but {first.source} is {first.dtype.name} "
-                f"{first.shape}; the experts of a layer must be alike"
+                f"{first.shape}; the parts of a stack must be alike"
             )
 
     def read() -> Array:

@@ -20,6 +20,9 @@ class Format(ABC):
     writable: ClassVar[frozenset[str]] = frozenset()
     """Names of the element types that it can store; empty: it cannot write."""
 
+    holds_prepacked: ClassVar[bool] = False
+    """Whether files can hold `ModelFile.prepacked`."""
+
     @abstractmethod
     def sniff(self, path: Path, head: bytes) -> int:
         """How sure this format is that it can open `path`: 0 not mine, 50 by extension, 100 by magic number.

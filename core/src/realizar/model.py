@@ -62,6 +62,8 @@ class ModelConfig:
     """The rope_theta of sliding layers, which then have no rope_scaling; None: as the others."""
     query_pre_attn_scalar: float | None = None
     attention_multiplier: float | None = None
+    use_qk_norm: bool = False
+    """Whether queries and keys are normed head by head, in families of which some models have that."""
     attn_logit_softcapping: float | None = None
     final_logit_softcapping: float | None = None
     embedding_multiplier: float = 1.0
@@ -228,6 +230,8 @@ class ModelFile:
     no_config: str = ""
     _close: Callable[[], None] = attrs.field(default=lambda: None, repr=False)
     no_tokenizer: str = ""
+    prepacked: Mapping[str, Mapping[str, LazyTensor]] = attrs.field(factory=dict, repr=False)
+    """Copies in the layouts of backends: layout -> name of a tensor -> its copy, as `realizar.prepacked` says."""
 
     def close(self) -> None:
         """Release the mapping; tensors must not be read afterwards."""

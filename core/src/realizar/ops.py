@@ -4,6 +4,8 @@ Shape letters: T tokens of a step, S sequences, R rows whose output is wanted, D
 K key/value heads, V vocabulary. Every value is a float32 matrix [T, width] (or [R, width] after
 `gather_rows`); heads lie side by side in a row. A node may write over its first input where the table
 says "in place". Weights are named inputs too; `step.*` inputs are the int32 arrays of `Step`.
+A norm is over groups of as many columns as its weight, a vector, is long: all, or those of a head (QK-norm). Where each
+group has its own factors, the weight is a matrix [groups, columns]; a bias has the shape of the weight.
 
 The reference maths of each op is its kernel in `realizar.reference`.
 """
@@ -43,10 +45,9 @@ class Op:
 _OPS = (
     Op("embedding", ("input_ids", "weight"), ("scale",), "Row input_ids[t] of weight [V, D], times scale."),
     Op("rms_norm", ("x", "weight"), ("eps",),
-       "x / sqrt(mean(x^2) + eps) * weight, over groups of len(weight) columns (QK-norm: one per head).",
-       in_place=True),
-    Op("layer_norm", ("x", "weight", "bias?"), ("eps",), "(x - mean) / sqrt(var + eps) * weight + bias, per row.",
-       in_place=True),
+       "x / sqrt(mean(x^2) + eps) * weight, over groups of columns.", in_place=True),
+    Op("layer_norm", ("x", "weight", "bias?"), ("eps",),
+       "(x - mean) / sqrt(var + eps) * weight + bias, over groups of columns.", in_place=True),
     Op("linear", ("x", "weight", "bias?"), (), "x @ weight.T + bias; weight is [out, in], of any type."),
     Op("rope", ("x", "positions"), ("head_dim", "inv_freq", "scale"),
        "Rotate the first 2*len(inv_freq) columns of each head by position * inv_freq, halves paired (i, i + n/2); "

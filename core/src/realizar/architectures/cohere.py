@@ -1,4 +1,4 @@
-"""Command R: parallel sublayers under one layer norm without a bias, a factor on the logits."""
+"""Command R: parallel sublayers under one layer norm without a bias, a factor on the logits; in R+, norms of heads."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ class Cohere(Decoder):
     norm_op = "layer_norm"
 
     def layer(self, b: DecoderBuilder, rotate: Rotation) -> None:
-        parallel_layer(b, rotate, b.gated_ffn)
+        parallel_layer(b, rotate, b.gated_ffn, b.norms_of_each_head() if b.config.use_qk_norm else None)

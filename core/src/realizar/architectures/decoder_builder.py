@@ -14,6 +14,9 @@ from realizar.errors import ModelError
 from realizar.model import ModelConfig
 from realizar.tensors import LazyTensor
 
+QKNorm = tuple[tuple[int, ...], tuple[int, ...]]
+"""Shapes of the weights of norms on queries and keys; see `DecoderBuilder.norm`."""
+
 
 class DecoderBuilder(BlockBuilder):
     """A BlockBuilder that knows the configuration, and the pieces that decoders are made of.
@@ -44,12 +47,15 @@ class DecoderBuilder(BlockBuilder):
         table = self.weight(f"{name}.weight", num_rows, hidden)
         return self.add("embedding", (ids, table), self.value(output, hidden), scale=scale)
 
-    def norm(self, x: str, name: str, output: str = "normed", size: int | None = None) -> str:
-        """The family's norm, with a bias if it is a layer norm and the file has one; size: width of a group."""
-        size = size or self.config.hidden_size
-        inputs: tuple[str, ...] = (x, self.weight(f"{name}.weight", size))
+    def norm(self, x: str, name: str, output: str = "normed", shape: tuple[int, ...] | None = None) -> str:
+        """The family's norm, with a bias if it is a layer norm and the file has one.
+
+        shape: (width of a group,) or, where each group has its own factors, (groups, width); else all columns.
+        """
+        shape = shape or (self.config.hidden_size,)
+        inputs: tuple[str, ...] = (x, self.weight(f"{name}.weight", *shape))
         if self.norm_op == "layer_norm" and f"{self.prefix}{name}.bias" in self.tensors:
-            inputs += (self.weight(f"{name}.bias", size),)
+            inputs += (self.weight(f"{name}.bias", *shape),)
         eps = {"rms_norm": self.config.rms_norm_eps, "layer_norm": self.config.layer_norm_eps}[self.norm_op]
         return self.add(self.norm_op, inputs, self.value(output, self.values[x]), eps=eps)
 
@@ -69,22 +75,31 @@ class DecoderBuilder(BlockBuilder):
             "rope", (name, "positions"), name, head_dim=head_dim, inv_freq=rotate.inv_freq, scale=rotate.scale
         )
 
+    def norm_of_heads(self) -> QKNorm:
+        """Queries and keys normed head by head, by the same factors."""
+        return (self.config.head_dim,), (self.config.head_dim,)
+
+    def norms_of_each_head(self) -> QKNorm:
+        """Queries and keys normed head by head, each by its own factors."""
+        c = self.config
+        return (c.num_attention_heads, c.head_dim), (c.num_key_value_heads, c.head_dim)
+
     def attention(
         self,
         x: str = "normed",
         output: str = "mixed",
         *,
         rotate: Rotation | None = None,
-        qk_norm: tuple[int, int] | None = None,
+        qk_norm: QKNorm | None = None,
     ) -> str:
-        """Self-attention between its projections. qk_norm: widths of the groups that q and k are normed in."""
+        """Self-attention between its projections. qk_norm: shapes of the weights of norms on q and k."""
         c, layer_id = self.config, self.layer_id or 0
         query, key = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
         self.linear(x, "self_attn.q_proj", (query, c.hidden_size), "q")
         self.linear(x, "self_attn.k_proj", (key, c.hidden_size), "k")
         self.linear(x, "self_attn.v_proj", (key, c.hidden_size), "v")
-        for name, size in zip("qk", qk_norm or (), strict=False):
-            self.norm(name, f"self_attn.{name}_norm", name, size)
+        for name, shape in zip("qk", qk_norm or (), strict=False):
+            self.norm(name, f"self_attn.{name}_norm", name, shape)
         if rotate is not None and c.rotates(layer_id):
             self.rope("q", rotate)
             self.rope("k", rotate)

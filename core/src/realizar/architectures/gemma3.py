@@ -17,4 +17,4 @@ class Gemma3(Gemma2):
     model_types = ("gemma3_text",)
 
     def attention(self, b: DecoderBuilder, rotate: Rotation) -> None:
-        b.attention(rotate=rotate, qk_norm=(b.config.head_dim, b.config.head_dim))
+        b.attention(rotate=rotate, qk_norm=b.norm_of_heads())

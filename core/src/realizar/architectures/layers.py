@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from realizar.architectures.decoder_builder import DecoderBuilder
+from realizar.architectures.decoder_builder import DecoderBuilder, QKNorm
 from realizar.architectures.rope import Rotation
 
 FFN = Callable[[str, str], str]
 """A feed-forward of the builder, from one value to another."""
 
 
-def sequential_layer(b: DecoderBuilder, rotate: Rotation | None, ffn: FFN) -> None:
+def sequential_layer(b: DecoderBuilder, rotate: Rotation | None, ffn: FFN, qk_norm: QKNorm | None = None) -> None:
     """x + attention(norm(x)), then x + ffn(norm(x))."""
     b.norm("x", "input_layernorm")
-    b.attention(rotate=rotate)
+    b.attention(rotate=rotate, qk_norm=qk_norm)
     b.residual()
     b.norm("x", "post_attention_layernorm")
     ffn("normed", "mixed")
     b.residual()
 
 
-def parallel_layer(b: DecoderBuilder, rotate: Rotation | None, ffn: FFN) -> None:
+def parallel_layer(b: DecoderBuilder, rotate: Rotation | None, ffn: FFN, qk_norm: QKNorm | None = None) -> None:
     """x + attention(norm(x)) + ffn(norm(x)), with one norm for both or one for each (num_ln_in_parallel_attn).
 
     Source: Wang & Komatsuzaki 2021, GPT-J-6B.
     """
     b.norm("x", "input_layernorm")
-    b.attention(rotate=rotate)
+    b.attention(rotate=rotate, qk_norm=qk_norm)
     if b.config.num_ln_in_parallel_attn == 2:
         b.norm("x", "post_attention_layernorm")
     ffn("normed", "mixed_ffn")
@@ -48,7 +48,7 @@ def post_norm_layer(b: DecoderBuilder, rotate: Rotation | None, ffn: FFN) -> Non
     b.norm("x", "post_feedforward_layernorm", "x")
 
 
-def layer_of(b: DecoderBuilder, rotate: Rotation | None, ffn: FFN) -> None:
+def layer_of(b: DecoderBuilder, rotate: Rotation | None, ffn: FFN, qk_norm: QKNorm | None = None) -> None:
     """Parallel or sequential, by use_parallel_residual."""
     arrange = parallel_layer if b.config.use_parallel_residual else sequential_layer
-    arrange(b, rotate, ffn)
+    arrange(b, rotate, ffn, qk_norm)

@@ -15,8 +15,8 @@ class OLMo2(Decoder):
 
     def layer(self, b: DecoderBuilder, rotate: Rotation) -> None:
         config = b.config
-        heads = (config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim)
-        b.attention("x", rotate=rotate, qk_norm=heads)
+        query, key = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+        b.attention("x", rotate=rotate, qk_norm=((query,), (key,)))
         b.norm("mixed", "post_attention_layernorm", "mixed")
         b.residual()
         b.gated_ffn("x")

@@ -16,4 +16,4 @@ class Phi(Decoder):
     norm_op = "layer_norm"
 
     def layer(self, b: DecoderBuilder, rotate: Rotation) -> None:
-        parallel_layer(b, rotate, b.plain_ffn)
+        parallel_layer(b, rotate, b.plain_ffn, b.norm_of_heads() if b.config.use_qk_norm else None)

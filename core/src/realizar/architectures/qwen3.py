@@ -15,7 +15,7 @@ class Qwen3(Decoder):
 
     def layer(self, b: DecoderBuilder, rotate: Rotation) -> None:
         b.norm("x", "input_layernorm")
-        b.attention(rotate=rotate, qk_norm=(b.config.head_dim, b.config.head_dim))
+        b.attention(rotate=rotate, qk_norm=b.norm_of_heads())
         b.residual()
         b.norm("x", "post_attention_layernorm")
         self.ffn(b)

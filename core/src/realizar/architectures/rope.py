@@ -1,7 +1,7 @@
 """Rotary frequencies: every kind of RoPE scaling ends as a list of inverse frequencies and a factor.
 
 A graph has one rotation for all its positions, so longrope, which depends on the length of a text, is taken for the
-longest one that the configuration allows.
+longest one that the configuration allows; see `for_texts_of`.
 """
 
 from __future__ import annotations
@@ -57,6 +57,23 @@ def rotation(config: ModelConfig, tensors: Mapping[str, LazyTensor], kind: str =
     return Rotation(tuple(float(f) for f in frequencies), scale)
 
 
+def for_texts_of(config: ModelConfig, tensors: Mapping[str, LazyTensor], length: int) -> ModelConfig:
+    """The configuration as it holds for texts of at most `length` tokens: within longrope's original context, its short
+    factors are the only ones.
+
+    Hugging Face goes by the length of each text, llama.cpp by that of the context, as is done here. What cosines and
+    sines are multiplied by is the same for both.
+    """
+    scaling = config.rope_scaling
+    if scaling is None or scaling.rope_type != "longrope":
+        return config
+    if length > (scaling.original_max_position_embeddings or config.max_position_embeddings):
+        return config
+    scaling = _with_factors(config, tensors, (config.rotary_dim or config.head_dim) // 2).rope_scaling
+    assert scaling is not None
+    return attrs.evolve(config, rope_scaling=attrs.evolve(scaling, long_factor=scaling.short_factor))
+
+
 def _read_factors(tensor: LazyTensor, count: int) -> Frequencies:
     if tensor.shape != (count,):
         raise ModelError(f"{tensor.source}: shape {tensor.shape}, expected ({count},) for the rotary frequencies")
@@ -71,12 +88,12 @@ def _proven_factors(values: object, source: str) -> Frequencies:
 
 
 def _with_factors(config: ModelConfig, tensors: Mapping[str, LazyTensor], count: int) -> ModelConfig:
-    """The configuration with longrope's factors from the tensors, if they are there."""
+    """The configuration with longrope's factors from the tensors, if they are there and it has none."""
     scaling = config.rope_scaling
     assert scaling is not None
-    if LONG_FACTORS in tensors:
+    if scaling.long_factor is None and LONG_FACTORS in tensors:
         scaling = attrs.evolve(scaling, long_factor=tuple(_read_factors(tensors[LONG_FACTORS], count).tolist()))
-    if SHORT_FACTORS in tensors:
+    if scaling.short_factor is None and SHORT_FACTORS in tensors:
         scaling = attrs.evolve(scaling, short_factor=tuple(_read_factors(tensors[SHORT_FACTORS], count).tolist()))
     return attrs.evolve(config, rope_scaling=scaling)
 

@@ -1,4 +1,4 @@
-"""StableLM: Llama with layer norms, rotary positions on part of a head, and perhaps parallel sublayers."""
+"""StableLM: Llama with layer norms, rotary positions on part of a head; perhaps parallel sublayers, norms of heads."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ class StableLM(Decoder):
     norm_op = "layer_norm"
 
     def layer(self, b: DecoderBuilder, rotate: Rotation) -> None:
-        layer_of(b, rotate, b.gated_ffn)
+        layer_of(b, rotate, b.gated_ffn, b.norms_of_each_head() if b.config.use_qk_norm else None)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from realizar.engine.llm import LIMIT
+from realizar.engine.llm import BESIDE_DECODE
 
 
 @attrs.frozen
@@ -46,7 +46,7 @@ class Case:
     @property
     def lead(self) -> int:
         """Tokens, at most, that the first sequence of a batch is ahead when the last one starts."""
-        return self.n_batch + self.n_batch * self.start // LIMIT.max_tokens if self.n_batch > 1 else 0
+        return self.n_batch + self.n_batch * self.start // BESIDE_DECODE if self.n_batch > 1 else 0
 
 
 def make_cases(

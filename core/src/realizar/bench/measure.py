@@ -58,9 +58,11 @@ def _decode(llm: LLM, prompts: list[list[int]], case: Case) -> Sample:
     """`n_gen` tokens of each sequence from the moment when all have their first, sampling and text included."""
     params = SamplingParams(temperature=0.0, ignore_eos=True)
     clocks = [_Clock() for _ in prompts]
-    for prompt, clock in zip(prompts, clocks, strict=True):
-        generation = Generation(prompt, params, llm.tokenizer, case.num_tokens, llm.load_s, clock.emit)
-        llm.submit(generation.sequence)
+    generations = [
+        Generation(prompt, params, llm.tokenizer, case.num_tokens, llm.load_s, clock.emit)
+        for prompt, clock in zip(prompts, clocks, strict=True)
+    ]
+    llm.submit(*(generation.sequence for generation in generations))
     times = [clock.times.result() for clock in clocks]
     start = max(sequence[0] for sequence in times)
     firsts = [bisect.bisect(sequence, start) for sequence in times]

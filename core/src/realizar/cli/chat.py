@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from realizar.cli.display import progress_bars
-from realizar.cli.options import model_options, sampling_options
+from realizar.cli.options import draft_option, model_options, sampling_options
 from realizar.cli.run import sampling_params
 from realizar.engine import LLM
 from realizar.errors import RealizarError
@@ -26,6 +26,7 @@ Ctrl-C         stops the reply"""
 @click.command("chat")
 @model_options
 @sampling_options
+@draft_option
 @click.option("--system", help="System message.")
 def chat_command(model: str, system: str | None, **options: Any) -> None:
     """Talk with MODEL; /help lists the commands."""

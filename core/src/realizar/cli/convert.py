@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+from realizar.backend import Backend, BackendOptions
 from realizar.cli.display import progress_bars
 from realizar.conversion.convert import convert, known_dtype
 from realizar.conversion.importance import read_importance
@@ -15,7 +18,9 @@ from realizar.conversion.quantization import quantize_model
 from realizar.engine.loader import open_named
 from realizar.errors import FormatError
 from realizar.formats import Format
-from realizar.selection import choose_target
+from realizar.model import ModelFile
+from realizar.progress import Progress
+from realizar.selection import choose_backend, choose_target, open_model
 
 _to = click.option("--to", help="Format to write (gguf, safetensors, ...); by the extension of DST otherwise.")
 _threads = click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all cores by default.")
@@ -29,20 +34,31 @@ _dst = click.argument("dst", type=click.Path(path_type=Path))
 @_dst
 @_to
 @click.option("--dtype", help="Type of the matrices: F32, F16, BF16, ...; as they are by default.")
+@click.option(
+    "--prepack",
+    is_flag=False,
+    flag_value="",
+    metavar="[BACKEND]",
+    help="Also write the weights as a backend lays them out, so that it loads them faster; the best one by default.",
+)
 @_threads
 @_force
 @_model_format
 def convert_command(
-    src: str, dst: Path, to: str | None, dtype: str | None, threads: int | None, force: bool, model_format: str | None
-) -> None:
+    src: str, dst: Path, to: str | None, dtype: str | None, prepack: str | None, threads: int | None, force: bool,
+    model_format: str | None,
+) -> None:  # fmt: skip
     """Write the model SRC as DST in another format: tensors, configuration, tokenizer and chat templates."""
     target = _target(dst, to, force=force)
     dtype = None if dtype is None else known_dtype(dtype)
     start = time.perf_counter()
     with progress_bars() as progress:
         model = open_named(src, model_format=model_format, allow_download=False, progress=progress)
-        convert(model, target, dst, dtype, threads, progress)
+        with _backend(prepack, threads, progress) as backend:
+            convert(model, target, dst, dtype, threads, progress, backend)
         model.close()
+    if backend is not None:
+        click.echo(f"{dst}: {_cost(open_model(dst))}")
     click.echo(f"{dst}: {target.name}, {_nbytes(dst) / 1e6:.1f} MB in {time.perf_counter() - start:.1f} s")
 
 
@@ -77,6 +93,24 @@ def quantize_command(
         model.close()
     counts = ", ".join(f"{count} {name}" for name, count in Counter(types.values()).most_common())
     click.echo(f"{dst}: {counts}; {_nbytes(dst) / 1e6:.1f} MB in {time.perf_counter() - start:.1f} s")
+
+
+@contextlib.contextmanager
+def _backend(name: str | None, threads: int | None, progress: Progress) -> Iterator[Backend | None]:
+    """An instance of the backend of that name, of the best one for "", none for None."""
+    if name is None:
+        yield None
+        return
+    with contextlib.closing(choose_backend(name)[0](BackendOptions(threads=threads), progress)) as backend:
+        yield backend
+
+
+def _cost(file: ModelFile) -> str:
+    """What the copies take."""
+    with contextlib.closing(file):
+        ((layout, copies),) = file.prepacked.items()
+        plain, more = (sum(t.nbytes for t in tensors.values()) for tensors in (file.tensors, copies))
+        return f"prepacked for {layout}: {len(copies)} copies, {more / 1e6:.1f} MB beside {plain / 1e6:.1f} MB"
 
 
 def _target(dst: Path, to: str | None, *, force: bool) -> Format:

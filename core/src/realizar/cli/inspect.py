@@ -54,6 +54,10 @@ def describe(file: ModelFile) -> dict[str, Any]:
         "config": attrs.asdict(file.config) if file.config is not None else None,
         "tokenizer": _tokenizer(file),
         "types": types,
+        "prepacked": {
+            layout: {"tensors": len(copies), "nbytes": sum(copy.nbytes for copy in copies.values())}
+            for layout, copies in file.prepacked.items()
+        },
         "runs": _runs(file),
     }
 
@@ -108,7 +112,7 @@ def _short(value: object) -> object:
 def _print(report: dict[str, Any]) -> None:
     for key in ("path", "format"):
         click.echo(f"{key:10} {report[key]}")
-    for section in ("config", "tokenizer", "types", "runs", "metadata"):
+    for section in ("config", "tokenizer", "types", "prepacked", "runs", "metadata"):
         if report.get(section):
             click.echo(f"\n{section}")
             for key, value in report[section].items():

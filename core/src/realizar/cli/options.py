@@ -44,6 +44,10 @@ def sampling_options(function: F) -> F:
     return function
 
 
+draft_option = click.option(
+    "--draft", help="Guess tokens, for speed alone: prompt-lookup, or a smaller MODEL of the same vocabulary."
+)
+
 output_format = click.option(
     "--format", "output", type=click.Choice(["text", "json"]), default="text", show_default=True
 )

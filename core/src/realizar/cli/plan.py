@@ -8,12 +8,13 @@ import json
 import attrs
 import click
 
+from realizar.architectures.rope import for_texts_of
 from realizar.cli.display import print_table, progress_bars
 from realizar.cli.options import output_format
-from realizar.engine.llm import BLOCK_SIZE, DEFAULT_CONTEXT, LIMIT
 from realizar.engine.loader import open_named
+from realizar.engine.sizes import context_of, memory_plan
 from realizar.errors import ModelError, RequestError
-from realizar.memory_plan import MemoryPlan, plan_memory
+from realizar.memory_plan import MemoryPlan
 from realizar.selection import build_graph, choose_backend
 
 
@@ -36,11 +37,9 @@ def plan_command(
     with progress_bars() as progress, contextlib.closing(open_named(model, progress=progress)) as file:
         if file.config is None:
             raise ModelError(f"{file.path}: cannot be run, {file.no_config or 'the file has no model configuration'}")
-        limit = file.config.max_position_embeddings
-        plan = plan_memory(
-            cls, build_graph(file.config, file.tensors), file.tensors, kv_type=kind, bucket=LIMIT,
-            context=context or min(limit, DEFAULT_CONTEXT), limit=limit, block_size=BLOCK_SIZE, sequences=sequences,
-        )  # fmt: skip
+        length = context_of(file.config, context)
+        graph = build_graph(for_texts_of(file.config, file.tensors, length), file.tensors)
+        plan = memory_plan(cls, graph, file, kv_type=kind, context=length, sequences=sequences)
     if output == "json":
         click.echo(json.dumps(_fields(plan)))
     else:

@@ -12,7 +12,7 @@ import attrs
 import click
 
 from realizar.cli.display import progress_bars
-from realizar.cli.options import model_options, output_format, sampling_options, trace_option
+from realizar.cli.options import draft_option, model_options, output_format, sampling_options, trace_option
 from realizar.engine import LLM, Piece
 from realizar.sampling import SamplingParams
 from realizar.trace import Tracer
@@ -22,6 +22,7 @@ from realizar.trace import Tracer
 @model_options
 @click.argument("prompt", required=False)
 @sampling_options
+@draft_option
 @click.option("--system", help="System message before the prompt.")
 @click.option("--raw", is_flag=True, help="No chat template: continue the prompt as it stands.")
 @output_format

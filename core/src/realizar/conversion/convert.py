@@ -6,6 +6,8 @@ from pathlib import Path
 
 import attrs
 
+from realizar.backend import Backend
+from realizar.conversion.prepacking import prepacked
 from realizar.conversion.retyping import retyped
 from realizar.conversion.source_metadata import RETYPED
 from realizar.dtypes import DTYPES
@@ -23,17 +25,21 @@ WHOLE = ("I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL")
 
 def convert(
     model: ModelFile, target: Format, path: Path, dtype: str | None = None, threads: int | None = None,
-    progress: Progress = silent,
+    progress: Progress = silent, prepack: Backend | None = None,
 ) -> None:  # fmt: skip
     """Write `model` to `path` as `target` does, matrices as `dtype` if one is given.
 
     Vectors, which are few and matter much, keep their plain type, as do tensors of whole numbers.
+    prepack: whose copy of the weights is written beside them; copies that `model` has are left out.
     Raises FormatError for what the target cannot hold, before anything is written.
     """
     if dtype is not None:
         tensors = {name: _as(tensor, dtype, threads) for name, tensor in model.tensors.items()}
         model = attrs.evolve(model, tensors=tensors, metadata={**model.metadata, RETYPED: dtype})
     prove_writable(model, target)
+    if prepack is not None and not target.holds_prepacked:
+        raise FormatError(f"{path}: {target.name} files cannot hold a backend's copy of the weights; write an APR file")
+    model = prepacked(model, prepack) if prepack is not None else attrs.evolve(model, prepacked={})
     target.write(path, model, progress)
 
 

@@ -39,9 +39,8 @@ def quantize_model(
     for name, kind in types.items():
         known = importance.of(tensors[name]) if importance else None
         tensors[name] = retyped(tensors[name], kind, known, threads)
-    changed = attrs.evolve(
-        model, tensors=tensors, metadata={**model.metadata, RETYPED: ALIASES.get(mix, mix) if not pure else mix}
-    )
+    metadata = {**model.metadata, RETYPED: ALIASES.get(mix, mix) if not pure else mix}
+    changed = attrs.evolve(model, tensors=tensors, metadata=metadata, prepacked={})
     prove_writable(changed, target)
     target.write(path, changed, progress)
     return types

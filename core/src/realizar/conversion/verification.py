@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 
+from realizar.conversion.copy_verification import verify_copies
 from realizar.errors import RealizarError
 from realizar.model import ModelFile
 from realizar.progress import Progress, silent
@@ -50,7 +51,8 @@ def verify(path: Path, model_format: str | None = None, progress: Progress = sil
             findings += _scan(tensor)
             tensor.release()
         progress("scanning", len(model.tensors), len(model.tensors))
-        return Report(findings, notes, len(model.tensors), sum(t.nbytes for t in model.tensors.values()))
+        wrong, more = verify_copies(model, progress)
+        return Report(findings + wrong, notes + more, len(model.tensors), sum(t.nbytes for t in model.tensors.values()))
     finally:
         model.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from numbers import Integral
@@ -14,7 +15,7 @@ from typing import Any, get_args, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from realizar.backend import BackendOptions, Bucket, CacheSpec
+from realizar.backend import BackendOptions, Bucket
 from realizar.engine.block_manager import BlockManager
 from realizar.engine.draft_model import DraftModel
 from realizar.engine.embedding import Embedding, fitted
@@ -31,11 +32,11 @@ from realizar.engine.scoring import Scoring
 from realizar.engine.sequence import Sequence as EngineSequence
 from realizar.engine.service import Service
 from realizar.engine.sessions import Sessions
+from realizar.engine.sizes import LIMIT, cache_spec, context_of, largest_step
 from realizar.engine.speculation import PromptLookup, Proposer
-from realizar.engine.stats import EngineStats
+from realizar.engine.stats import EngineStats, SequenceState
 from realizar.engine.stream import PieceStream
 from realizar.errors import ContextOverflow, ModelError, RequestError, UnsupportedTask
-from realizar.graph import Graph
 from realizar.model import ModelConfig
 from realizar.progress import Progress, silent
 from realizar.sampling import SamplingParams
@@ -43,23 +44,11 @@ from realizar.selection import build_tokenizer
 from realizar.tokenizers import Tokenizer
 from realizar.trace import Tracer
 
-BLOCK_SIZE = 16
-"""Tokens of a KV cache block."""
-
-LIMIT = Bucket(max_tokens=512, max_seqs=64, max_rows=64)
-"""The largest step: prompts are computed in chunks that fill it up beside the running decodes."""
-
 BESIDE_DECODE = 128
 """Tokens of prefill that share a step with decodes: enough to keep kernels busy, few enough that decodes go on."""
 
 PROMPT_LOOKUP = "prompt-lookup"
 """The name of the draft that is no model."""
-
-DEFAULT_CONTEXT = 32768
-"""Context length when none is asked for and the model allows more, in tokens."""
-
-CACHE_NBYTES = 1 << 30
-"""Size up to which the KV cache is made to hold more than one full context."""
 
 
 class LLM:
@@ -83,6 +72,7 @@ class LLM:
         options = BackendOptions(threads=threads, kv_type=kv_type)
         opening: dict[str, Any] = {
             "backend": backend, "model_format": model_format, "allow_download": allow_download, "progress": progress,
+            "context": functools.partial(context_of, wanted=max_model_len),
         }  # fmt: skip
         loaded = load_model(model, options, tracer=tracer, **opening)
         if loaded.file.tokenizer is None:
@@ -92,14 +82,15 @@ class LLM:
         self.load_s = loaded.load_s
         self.backend_name = loaded.backend.name
         self.tokenizer: Tokenizer = build_tokenizer(loaded.file.tokenizer)
-        self.max_model_len = _context(loaded.config, max_model_len)
+        self.max_model_len = context_of(loaded.config, max_model_len)
         self._prompts = PromptEncoder(self.tokenizer, loaded.config.vocab_size)
-        spec = _cache_spec(loaded.graph.attention_layers, self.max_model_len, loaded.kv_type)
+        spec = cache_spec(loaded.graph.attention_layers, self.max_model_len, loaded.kv_type)
         self._is_causal, self._gives_logits = loaded.graph.is_causal, loaded.graph.output == "logits"
-        limit = _limit(loaded.graph, self.max_model_len)
+        limit = largest_step(loaded.graph, self.max_model_len)
         runner = ModelRunner(loaded.backend, loaded.graph, loaded.weights, spec, limit, self.max_model_len)
         opened, proposer = [loaded], None
         if draft is not None and draft != PROMPT_LOOKUP:
+            opening["context"] = lambda config: min(self.max_model_len, config.max_position_embeddings)
             opened.append(load_model(draft, options, **opening))
             proposer = _draft_model(opened[1], loaded, limit, self.max_model_len)
         scheduler = Scheduler(
@@ -132,6 +123,11 @@ class LLM:
     def stats(self) -> EngineStats:
         """What the engine is doing, in numbers."""
         return self._engine.stats
+
+    @property
+    def sequences(self) -> list[SequenceState]:
+        """Every sequence that is open now."""
+        return self._engine.sequences
 
     def restart(self) -> None:
         """Take requests again after the engine's thread has failed (EngineFailed), with an empty cache."""
@@ -312,10 +308,10 @@ class LLM:
         """
         return self._sessions.restore(Path(path))
 
-    def submit(self, sequence: EngineSequence) -> None:
-        """Queue a sequence of the engine's own kind, for those who must see every step (benchmarks)."""
+    def submit(self, *sequences: EngineSequence) -> None:
+        """Queue sequences of the engine's own kind, for those who must see every step (benchmarks)."""
         self._prove_logits()
-        self._engine.submit(sequence)
+        self._engine.submit(*sequences)
 
     def encode(self, prompt: Prompt, *, tools: Tools = None, **variables: Any) -> list[int]:
         """The ids that a prompt becomes: a text, ids, or messages with the model's chat template."""
@@ -400,31 +396,6 @@ def load_tokenizer(model: str | Path, *, progress: Progress = silent) -> Tokeniz
     return build_tokenizer(file.tokenizer)
 
 
-def _context(config: ModelConfig, wanted: int | None) -> int:
-    limit = config.max_position_embeddings
-    if wanted is None:
-        return min(limit, DEFAULT_CONTEXT)
-    if not 2 <= wanted <= limit:
-        raise RequestError(f"a context of {wanted} tokens; this model takes 2 to {limit}")
-    return wanted
-
-
-def _limit(graph: Graph, max_model_len: int) -> Bucket:
-    """The largest step: rows for all tokens where a row is no logits, room for a text that must be computed at once."""
-    if graph.output == "logits" and graph.is_causal:
-        return LIMIT
-    tokens = LIMIT.max_tokens if graph.is_causal else max(LIMIT.max_tokens, max_model_len)
-    return Bucket(tokens, LIMIT.max_seqs, tokens)
-
-
-def _cache_spec(layers: tuple[tuple[int, int], ...], max_model_len: int, kv_type: str) -> CacheSpec:
-    """Room for one full context, and for more of them while the cache stays within CACHE_NBYTES."""
-    one = -(-max_model_len // BLOCK_SIZE)
-    block_nbytes = CacheSpec(layers, 1, BLOCK_SIZE, kv_type).nbytes
-    affordable = CACHE_NBYTES // max(1, block_nbytes)
-    return CacheSpec(layers, max(one, min(affordable, LIMIT.max_seqs * one)), BLOCK_SIZE, kv_type)
-
-
 def _raise_or(item: Piece | BaseException) -> Piece:
     if isinstance(item, BaseException):
         raise item
@@ -452,7 +423,7 @@ def _draft_model(draft: LoadedModel, loaded: LoadedModel, limit: Bucket, max_mod
             f"use a smaller model of the same family"
         )
     length = min(max_model_len, draft.config.max_position_embeddings)
-    spec = _cache_spec(draft.graph.attention_layers, length, draft.kv_type)
+    spec = cache_spec(draft.graph.attention_layers, length, draft.kv_type)
     runner = ModelRunner(draft.backend, draft.graph, draft.weights, spec, limit, length)
     return DraftModel(runner, limit, BlockManager(spec.num_blocks, spec.block_size), length)
 

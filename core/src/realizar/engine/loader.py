@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
+import numpy as np
+from numpy.typing import NDArray
 
+from realizar.architectures.rope import for_texts_of
 from realizar.backend import Backend, BackendOptions, Buffer
-from realizar.errors import ModelError, PluginError
+from realizar.engine.sizes import memory_plan
+from realizar.errors import FormatError, ModelError, PluginError
 from realizar.graph import Graph
 from realizar.model import ModelConfig, ModelFile
 from realizar.parity import prove_parity
+from realizar.prepacked import data_of
 from realizar.progress import Progress, silent
 from realizar.selection import build_graph, choose_backend, open_model
 from realizar.store import resolve
@@ -45,11 +50,13 @@ def open_named(
 def load_model(
     model: str | Path, options: BackendOptions, *, backend: str | None = None, model_format: str | None = None,
     allow_download: bool = True, progress: Progress = silent, tracer: Tracer | None = None,
+    context: Callable[[ModelConfig], int] = lambda config: config.max_position_embeddings,
 ) -> LoadedModel:  # fmt: skip
     """Open `model`, build its graph and load every weight the graph reads.
 
-    Raises RealizarError for anything wrong with the file, the plugins or the options, and ParityError if the backend
-    does not compute what the reference does.
+    context: how many tokens a text may have.
+    Raises RealizarError for anything wrong with the file, the plugins or the options, MemoryExceeded if the model does
+    not fit with one full context, and ParityError if the backend does not compute what the reference does.
     """
     file = open_named(model, model_format=model_format, allow_download=allow_download, progress=progress)
     start = time.perf_counter_ns()
@@ -57,12 +64,14 @@ def load_model(
         raise ModelError(f"{file.path}: cannot be run, {file.no_config or 'the file has no model configuration'}")
     if file.config.unknown:
         log.info("%s: keys that are not used: %s", file.path.name, ", ".join(file.config.unknown))
-    graph = build_graph(file.config, file.tensors)
+    length = context(file.config)
+    graph = build_graph(for_texts_of(file.config, file.tensors, length), file.tensors)
     cls, reason = choose_backend(backend)
     log.info("backend %s (%s)", cls.name, reason)
     kv_type = options.kv_type or _kv_type(cls, graph)
     if kv_type not in cls.kv_types:
         raise PluginError(f"backend {cls.name!r} cannot keep a {kv_type} cache; it can: {', '.join(cls.kv_types)}")
+    memory_plan(cls, graph, file, kv_type=kv_type, context=length).prove(file.path.name)
     chosen = cls(attrs.evolve(options, kv_type=kv_type), progress)
     chosen.tracer = tracer
     weights = _load_weights(chosen, graph, file, progress)
@@ -84,11 +93,57 @@ def _kv_type(backend: type[Backend], graph: Graph) -> str:
 def _load_weights(backend: Backend, graph: Graph, file: ModelFile, progress: Progress) -> dict[str, Buffer]:
     """Every tensor that the graph reads, one after another: a file's pages are given back once they are loaded."""
     weights = {}
-    uses = graph.tensor_ops
-    backend.reserve([file.tensors[name] for name in uses])
+    uses, copies = graph.tensor_ops, _Copies(backend, file)
+    backend.reserve([file.tensors[name] for name in uses], copies.names)
     for done, (name, ops) in enumerate(uses.items()):
         progress("loading weights", done, len(uses))
-        weights[name] = backend.load(file.tensors[name], ops)
-        file.tensors[name].release()
+        tensor, data = file.tensors[name], copies.data(name)
+        weights[name] = backend.load(tensor, ops) if data is None else backend.load_prepacked(tensor, ops, data)
+        copies.release(name)
+        tensor.release()
     progress("loading weights", len(uses), len(uses))
+    copies.report()
     return weights
+
+
+class _Copies:
+    """The file's copies in the layout of a backend, those that do not fit left out."""
+
+    def __init__(self, backend: Backend, file: ModelFile) -> None:
+        self._backend, self._file = backend, file
+        self._copies = file.prepacked.get(backend.prepacked_layout or "", {})
+        self._unfit: list[str] = []
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the tensors that have a copy."""
+        return frozenset(self._copies)
+
+    def data(self, name: str) -> NDArray[np.uint8] | None:
+        """The copy of a tensor; None if there is none or it does not fit."""
+        tensor = self._file.tensors[name]
+        if name not in self._copies:
+            return None
+        try:
+            return data_of(self._copies[name], tensor, self._backend.prepacked_nbytes(tensor))
+        except FormatError as error:
+            self._unfit.append(str(error))
+            return None
+
+    def release(self, name: str) -> None:
+        """Give the pages of a copy back."""
+        if name in self._copies:
+            self._copies[name].release()
+
+    def report(self) -> None:
+        """Tell of copies that are of no use, for the file is larger than it need be and loads as if it had none."""
+        layout, path = self._backend.prepacked_layout, self._file.path
+        again = "make the file anew with: realizar convert SRC DST --prepack"
+        if self._unfit:
+            log.warning(
+                "%s: %d of %d prepacked copies are not used: %s; %s",
+                path, len(self._unfit), len(self._copies), self._unfit[0], again,
+            )  # fmt: skip
+        elif layout is not None and self._file.prepacked and not self._copies:
+            others = ", ".join(self._file.prepacked)
+            log.warning("%s: prepacked copies (%s) are not used, for this is %s; %s", path, others, layout, again)

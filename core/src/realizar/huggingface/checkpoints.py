@@ -12,6 +12,7 @@ from realizar.derived import (
     FUSED_GATE_UP,
     FUSED_QKV,
     fused,
+    head_by_head,
     minus_one,
     pair_joined,
     transposed,
@@ -28,7 +29,8 @@ from realizar.tensors import LazyTensor
 class Names:
     """What a checkpoint calls things. body: before everything but the output layer; layers: before a layer's number.
 
-    whole, parts: names that differ from Llama's, by those. fused: projections in one tensor.
+    whole, parts: names that differ from Llama's, by those. fused: projections in one tensor. norms_apart: norms on
+    queries and keys are one tensor a head.
     """
 
     architecture: str
@@ -37,6 +39,7 @@ class Names:
     whole: Mapping[str, str] = attrs.field(factory=dict)
     parts: Mapping[str, str] = attrs.field(factory=dict)
     fused: tuple[str, ...] = ()
+    norms_apart: bool = False
 
 
 _OTHER = {"norm": "ln_f", "embed_tokens": "word_embeddings", "embed_layernorm": "word_embeddings_layernorm"}
@@ -49,13 +52,16 @@ NAMES: dict[str, Names] = {
     "qwen3_moe": Names("Qwen3MoeForCausalLM"), "granite": Names("GraniteForCausalLM"),
     "smollm3": Names("SmolLM3ForCausalLM"), "olmo2": Names("Olmo2ForCausalLM"), "gemma": Names("GemmaForCausalLM"),
     "gemma2": Names("Gemma2ForCausalLM"), "gemma3_text": Names("Gemma3ForCausalLM"),
-    "cohere": Names("CohereForCausalLM"), "stablelm": Names("StableLmForCausalLM"),
+    "cohere": Names("CohereForCausalLM"),
+    "stablelm": Names("StableLmForCausalLM", norms_apart=True, parts={
+        "self_attn.q_norm": "self_attn.q_layernorm.norms", "self_attn.k_norm": "self_attn.k_layernorm.norms"}),
     "mixtral": Names("MixtralForCausalLM", parts={
         "mlp.gate": "block_sparse_moe.gate", "gate_proj": "w1", "down_proj": "w2", "up_proj": "w3",
         "mlp.experts": "block_sparse_moe.experts"}),
     "phi3": Names("Phi3ForCausalLM", fused=(FUSED_QKV, FUSED_GATE_UP)),
     "phi": Names("PhiForCausalLM", whole={"norm": "final_layernorm"}, parts={
-        "self_attn.o_proj": "self_attn.dense", "mlp.up_proj": "mlp.fc1", "mlp.down_proj": "mlp.fc2"}),
+        "self_attn.o_proj": "self_attn.dense", "mlp.up_proj": "mlp.fc1", "mlp.down_proj": "mlp.fc2",
+        "self_attn.q_norm": "self_attn.q_layernorm", "self_attn.k_norm": "self_attn.k_layernorm"}),
     "starcoder2": Names("Starcoder2ForCausalLM", parts={"mlp.up_proj": "mlp.c_fc", "mlp.down_proj": "mlp.c_proj"}),
     "gpt2": Names("GPT2LMHeadModel", "transformer.", "h.", {
         "embed_tokens": "wte", "embed_positions": "wpe", "norm": "ln_f"}, {
@@ -65,15 +71,24 @@ NAMES: dict[str, Names] = {
         "embed_tokens": "embed_in", "norm": "final_layer_norm", "lm_head": "embed_out"}, {
         **_NEOX_MLP, FUSED_QKV: "attention.query_key_value", "self_attn.o_proj": "attention.dense"}, (FUSED_QKV,)),
     "bloom": Names("BloomForCausalLM", "transformer.", "h.", _OTHER, {**_NEOX_MLP, **_ATTENTION}, (FUSED_QKV,)),
+    "falcon": Names("FalconForCausalLM", "transformer.", "h.", _OTHER, {**_NEOX_MLP, **_ATTENTION}, (FUSED_QKV,)),
+    "falcon, two norms": Names("FalconForCausalLM", "transformer.", "h.", _OTHER, {
+        **_NEOX_MLP, **_ATTENTION, "input_layernorm": "ln_attn", "post_attention_layernorm": "ln_mlp"}, (FUSED_QKV,)),
+    "mpt": Names("MptForCausalLM", "transformer.", "blocks.", {"embed_tokens": "wte", "norm": "norm_f"}, {
+        FUSED_QKV: "attn.Wqkv", "self_attn.o_proj": "attn.out_proj", "input_layernorm": "norm_1",
+        "post_attention_layernorm": "norm_2", "mlp.up_proj": "ffn.up_proj", "mlp.down_proj": "ffn.down_proj"},
+        (FUSED_QKV,)),
 }  # fmt: skip
-"""By model_type; a family that is not here can be read, but not written."""
+"""By model_type, and what else tells two of one apart; a family that is not here can be read, but not written."""
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
 _PARTS = {
     FUSED_QKV: ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     FUSED_GATE_UP: ("mlp.gate_proj", "mlp.up_proj"),
 }
-_EXPERTS = re.compile(r"(.+\.mlp\.experts)\.(\w+)\.weight")
+_EXPERTS = re.compile(r"(.+\.mlp\.experts)(\.\w+)\.weight")
+_HEAD_NORM = re.compile(r"(.+\.self_attn\.[qk]_norm)()\.weight")
+_NUMBERED = re.compile(r"(mlp\.experts|self_attn\.[qk]_norm)\.(\d+)(?:\.(\w+))?")
 
 
 def names_of(config: ModelConfig) -> Names:
@@ -82,7 +97,8 @@ def names_of(config: ModelConfig) -> Names:
         raise FormatError(
             f"{config.model_type} models cannot be written as Hugging Face directories; known: {', '.join(NAMES)}"
         )
-    return NAMES[config.model_type]
+    two_norms = f"{config.model_type}, two norms"
+    return NAMES[two_norms if config.num_ln_in_parallel_attn == 2 and two_norms in NAMES else config.model_type]
 
 
 def as_checkpoint(config: ModelConfig, tensors: Mapping[str, LazyTensor]) -> tuple[ModelConfig, dict[str, LazyTensor]]:
@@ -108,7 +124,7 @@ def checkpoint_tensors(config: ModelConfig, tensors: Mapping[str, LazyTensor]) -
     """All tensors under the family's names; raises FormatError for one that has none or would not be read back."""
     names, family = names_of(config), FAMILIES.get(config.model_type, Family())
     try:
-        separate = [part for tensor in tensors.values() for part in _apart(tensor)]
+        separate = [part for tensor in tensors.values() for part in _apart(tensor, names)]
         put = {t.name: _put(t, config, family) for t in separate if not _is_tied_copy(t.name, config)}
         groups = config.num_key_value_heads if family.grouped else 1
         joined = _join(put, names, groups)
@@ -131,18 +147,19 @@ def _is_linear(name: str) -> bool:
     return name.endswith("_proj.weight")
 
 
-def _apart(tensor: LazyTensor) -> Sequence[LazyTensor]:
-    """Stacked experts one by one."""
-    match = _EXPERTS.fullmatch(tensor.name)
-    if match is None or len(tensor.shape) != 3:
+def _apart(tensor: LazyTensor, names: Names) -> Sequence[LazyTensor]:
+    """Stacked experts one by one, and norms of heads where they are apart."""
+    match = _EXPERTS.fullmatch(tensor.name) or (names.norms_apart and _HEAD_NORM.fullmatch(tensor.name))
+    if not match:
         return [tensor]
-    return unstacked(tensor, [f"{match[1]}.{i}.{match[2]}.weight" for i in range(tensor.shape[0])])
+    return unstacked(tensor, [f"{match[1]}.{i}{match[2]}.weight" for i in range(tensor.shape[0])])
 
 
 def _put(tensor: LazyTensor, config: ModelConfig, family: Family) -> LazyTensor:
     name = tensor.name
-    if family.interleaved and (match := re.search(r"\.([qk])_proj\.", name)):
-        tensor = pair_joined(tensor, config.num_attention_heads if match[1] == "q" else config.num_key_value_heads)
+    if family.interleaved and (match := re.search(r"\.([qk])_(proj|norm)\.", name)):
+        heads = config.num_attention_heads if match[1] == "q" else config.num_key_value_heads
+        tensor = pair_joined(tensor, heads) if match[2] == "proj" else head_by_head(tensor, heads, pair_joined)
     if family.norms_less_one and name.endswith("norm.weight"):
         tensor = minus_one(tensor)
     return tensor
@@ -172,9 +189,10 @@ def _own_name(name: str, names: Names) -> str:
         own = names.whole.get(part, part)
         return f"{own}.{kind}" if part == "lm_head" else f"{names.body}{own}.{kind}"
     layer, part, kind = match.groups()
-    expert = re.fullmatch(r"(mlp\.experts)\.(\d+)\.(\w+)", part)
-    if expert and expert[1] in names.parts:
-        own = f"{names.parts[expert[1]]}.{expert[2]}.{names.parts[expert[3]]}"
+    numbered = _NUMBERED.fullmatch(part)
+    if numbered and numbered[1] in names.parts:
+        own = f"{names.parts[numbered[1]]}.{numbered[2]}"
+        own += f".{names.parts[numbered[3]]}" if numbered[3] else ""
     else:
         own = names.parts.get(part, part)
     return f"{names.body}{names.layers}{layer}.{own}.{kind}"

@@ -25,10 +25,15 @@ _GPT2 = {
 }  # fmt: skip
 _GEMMA = {"hidden_act": "hidden_activation"}
 SPELLINGS: dict[str, dict[str, str]] = {
+    **dict.fromkeys(("phi", "stablelm"), {"use_qk_norm": "qk_layernorm"}),
     "gpt2": _GPT2, "gemma2": _GEMMA, "gemma3_text": _GEMMA,
     "mixtral": {"num_experts": "num_local_experts"},
     "gpt_neox": {"partial_rotary_factor": "rotary_pct", "rope_theta": "rotary_emb_base"},
     "starcoder2": {"layer_norm_eps": "norm_epsilon"},
+    "falcon": {"num_key_value_heads": "num_kv_heads", "intermediate_size": "ffn_hidden_size",
+               "hidden_act": "activation", "layer_norm_eps": "layer_norm_epsilon"},
+    "mpt": {"hidden_size": "d_model", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers",
+            "max_position_embeddings": "max_seq_len", "layer_norm_eps": "layer_norm_epsilon"},
     "bloom": {"num_attention_heads": "n_head", "num_hidden_layers": "n_layer", "layer_norm_eps": "layer_norm_epsilon"},
 }  # fmt: skip
 """What families call fields of ModelConfig, where they differ."""
@@ -42,16 +47,19 @@ BIASES: dict[str, dict[str, str]] = {
     **dict.fromkeys(
         ("qwen3", "qwen3_moe", "gemma", "gemma2", "gemma3_text", "cohere", "olmo2", "gpt_neox"), {"attention_bias": _Q}
     ),
-    "stablelm": {"use_qkv_bias": _Q}, "qwen2_moe": {"qkv_bias": _Q}, "starcoder2": {"use_bias": _UP},
+    "falcon": {"bias": _Q}, "stablelm": {"use_qkv_bias": _Q}, "qwen2_moe": {"qkv_bias": _Q},
+    "starcoder2": {"use_bias": _UP},
 }  # fmt: skip
 """Keys that say whether a projection has a bias, by model_type."""
 
 _NOT_KEYS = frozenset("unknown rotary_dim rope_scaling alibi_bias_max alibi_multiplier sparse_layers".split())
 _ALWAYS = frozenset("model_type vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads".split())
 _BY_CLASS = {
-    "num_ln_in_parallel_attn": ("gpt_neox",), "use_parallel_residual": ("phi", "cohere"),
-    "num_key_value_heads": ("gpt2", "gpt_neox", "bloom"), "head_dim": ("gpt2", "gpt_neox", "bloom", "phi"),
-    "intermediate_size": ("bloom",), "hidden_act": ("bloom",), "max_position_embeddings": ("bloom",),
+    "num_ln_in_parallel_attn": ("gpt_neox",), "use_parallel_residual": ("phi", "cohere", "falcon"),
+    "num_key_value_heads": ("gpt2", "gpt_neox", "bloom", "mpt"),
+    "head_dim": ("gpt2", "gpt_neox", "bloom", "phi", "falcon", "mpt"),
+    "intermediate_size": ("bloom", "mpt"), "hidden_act": ("bloom", "mpt"), "max_position_embeddings": ("bloom",),
+    "attention_multiplier": ("mpt",),
 }  # fmt: skip
 """Fields that follow from the class of the model, by model_type, and have no key."""
 
@@ -146,9 +154,32 @@ def _granite(config: ModelConfig) -> dict[str, Any]:
     return {"logits_scaling": 1 / config.logit_scale, "logit_scale": None}
 
 
+def _falcon(config: ModelConfig) -> dict[str, Any]:
+    """The new decoder architecture is that of several key/value heads, or of two norms."""
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    num_norms = config.num_ln_in_parallel_attn
+    return {
+        "new_decoder_architecture": num_norms == 2 or 1 < kv_heads < heads, "num_ln_in_parallel_attn": num_norms,
+        "multi_query": kv_heads == 1 < heads, "parallel_attn": config.use_parallel_residual,
+        "alibi": config.alibi_bias_max is not None,
+    }  # fmt: skip
+
+
+def _mpt(config: ModelConfig) -> dict[str, Any]:
+    ratio = config.intermediate_size / config.hidden_size
+    bias_max = config.alibi_bias_max or 0.0  # the class wants whole numbers, where they are
+    return {
+        "expansion_ratio": int(ratio) if ratio.is_integer() else ratio,
+        "attn_config": {
+            "alibi": True, "alibi_bias_max": int(bias_max) if bias_max.is_integer() else bias_max,
+            "softmax_scale": config.attention_multiplier,
+        },
+    }  # fmt: skip
+
+
 _BY_FAMILY: dict[str, Callable[[ModelConfig], dict[str, Any]]] = {
     "granite": _granite, "qwen2": _qwen, "qwen3": _qwen, "smollm3": _qwen, "qwen2_moe": _qwen_moe,
-    "qwen3_moe": _qwen_moe,
+    "qwen3_moe": _qwen_moe, "falcon": _falcon, "mpt": _mpt,
 }  # fmt: skip
 """Keys that say in another way what fields of ModelConfig say, by model_type."""
 

@@ -11,7 +11,8 @@ SPELLINGS = {
     "num_kv_heads": "num_key_value_heads", "activation_function": "hidden_act", "hidden_activation": "hidden_act",
     "activation": "hidden_act", "layer_norm_epsilon": "layer_norm_eps", "norm_epsilon": "layer_norm_eps",
     "num_local_experts": "num_experts", "rotary_emb_base": "rope_theta",
-    "rotary_pct": "partial_rotary_factor", "_sliding_window_pattern": "sliding_window_pattern",
+    "rotary_pct": "partial_rotary_factor", "qk_layernorm": "use_qk_norm",
+    "_sliding_window_pattern": "sliding_window_pattern",
 }  # fmt: skip
 """Other names that families give to a field of ModelConfig; a null value counts as absent."""
 
@@ -46,7 +47,6 @@ ONLY = {
     "clip_qkv": (None,),
     "embedding_fraction": (1.0,),
     "norm_type": ("low_precision_layernorm", "layernorm", "layer_norm"),
-    "qk_layernorm": (False,),
     "qk_ln": (False,),
     "quantization_config": (None,),
     "position_embedding_type": ("absolute",),
@@ -54,7 +54,6 @@ ONLY = {
     "scale_attn_by_inverse_layer_idx": (False,),
     "scale_attn_weights": (True,),
     "use_bidirectional_attention": (False, None),
-    "use_qk_norm": (False,),
 }
 """Keys that change what a model computes, and the values for which that is implemented; others are refused."""
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from realizar.derived import half_split, last_rows, plus_one, split_fused, stacked, transposed
+from realizar.derived import half_split, head_by_head, last_rows, plus_one, split_fused, stacked, transposed
 from realizar.errors import ModelError
 from realizar.huggingface.families import FAMILIES, Family
 from realizar.model import ModelConfig
@@ -50,7 +50,8 @@ _PREFIX = re.compile(r"(?:model\.language_model|language_model\.model|model|tran
 _LAYER_NAME = re.compile(r"(?:layers|h|blocks|encoder\.layers?)\.(\d+)\.(.+)\.(weight|bias)")
 _EXPERT = re.compile(r"block_sparse_moe\.experts\.(\d+)\.(w[123])")
 _OLD_NORM = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
-_STACKED = re.compile(r"(model\.layers\.\d+\.mlp\.experts\.)(\d+)\.(\w+_proj\.weight)")
+_HEAD_NORM = re.compile(r"self_attn\.([qk])_layernorm(?:\.norms(\.\d+))?")
+_STACKED = re.compile(r"(model\.layers\.\d+\.(?:mlp\.experts|self_attn\.[qk]_norm))\.(\d+)((?:\.\w+_proj)?\.weight)")
 
 
 def canonical_name(name: str) -> str:
@@ -65,6 +66,8 @@ def canonical_name(name: str) -> str:
         layer, part, kind = match.groups()
         if expert := _EXPERT.fullmatch(part):
             part = f"mlp.experts.{expert[1]}.{_MIXTRAL[expert[2]]}"
+        if norm := _HEAD_NORM.fullmatch(part):
+            part = f"self_attn.{norm[1]}_norm{norm[2] or ''}"
         return f"model.layers.{layer}.{_LAYER.get(part, part)}.{kind}"
     part, _, kind = rest.rpartition(".")
     if part in _WHOLE:
@@ -82,7 +85,7 @@ def canonical_tensors(config: ModelConfig, tensors: Mapping[str, LazyTensor]) ->
             raise ModelError(f"{tensor.source}: {name!r} is {canonical!r}, and so is {found[canonical].source}")
         found[canonical] = attrs.evolve(_put_right(tensor, canonical, family, config), name=canonical)
     groups = config.num_key_value_heads if family.grouped else 1
-    return _stack_experts(split_fused(config, found, groups))
+    return _stack(split_fused(config, found, groups))
 
 
 def _put_right(tensor: LazyTensor, name: str, family: Family, config: ModelConfig) -> LazyTensor:
@@ -92,23 +95,24 @@ def _put_right(tensor: LazyTensor, name: str, family: Family, config: ModelConfi
         return plus_one(tensor)
     if family.pads_positions and name == "model.embed_positions.weight":
         return last_rows(tensor, config.max_position_embeddings)
-    if family.interleaved and (match := re.search(r"\.([qk])_proj\.", name)):
-        return half_split(tensor, config.num_attention_heads if match[1] == "q" else config.num_key_value_heads)
+    if family.interleaved and (match := re.search(r"\.([qk])_(proj|norm)\.", name)):
+        heads = config.num_attention_heads if match[1] == "q" else config.num_key_value_heads
+        return half_split(tensor, heads) if match[2] == "proj" else head_by_head(tensor, heads, half_split)
     return tensor
 
 
-def _stack_experts(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
-    """Experts of a layer, one tensor each, as one."""
+def _stack(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+    """Experts of a layer, or norms of its heads, one tensor each, as one."""
     found: dict[str, LazyTensor] = {}
-    experts: dict[str, dict[int, LazyTensor]] = {}
+    numbered: dict[str, dict[int, LazyTensor]] = {}
     for name, tensor in tensors.items():
         if match := _STACKED.fullmatch(name):
-            experts.setdefault(match[1] + match[3], {})[int(match[2])] = tensor
+            numbered.setdefault(match[1] + match[3], {})[int(match[2])] = tensor
         else:
             found[name] = tensor
-    for name, by_number in experts.items():
+    for name, by_number in numbered.items():
         missing = sorted(set(range(len(by_number))) - set(by_number))
         if missing:
-            raise ModelError(f"{name}: {len(by_number)} experts, but none numbered {', '.join(map(str, missing))}")
+            raise ModelError(f"{name}: {len(by_number)} parts, but none numbered {', '.join(map(str, missing))}")
         found[name] = stacked(name, [by_number[i] for i in range(len(by_number))])
     return found

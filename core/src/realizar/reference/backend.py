@@ -78,18 +78,18 @@ class NumpyBackend(Backend):
     @kernel("rms_norm")
     def rms_norm(self, x: Real, weight: Real, *, eps: float, out: Real) -> None:
         """Root mean square norm over groups of len(weight) columns. Source: Zhang & Sennrich 2019, arXiv:1910.07467."""
-        groups = x.reshape(len(x), x.shape[1] // len(weight), len(weight))  # a step may want no rows at all
+        groups = _groups(x, weight)
         mean_square = np.mean(np.square(groups), axis=-1, keepdims=True)
         out[:] = (groups / np.sqrt(mean_square + self.real(eps)) * weight).reshape(x.shape)
 
     @kernel("layer_norm")
     def layer_norm(self, x: Real, weight: Real, bias: Real | None = None, *, eps: float, out: Real) -> None:
-        """Layer norm over each row. Source: Ba et al. 2016, arXiv:1607.06450."""
-        centred = x - x.mean(axis=-1, keepdims=True)
+        """Layer norm over groups of columns. Source: Ba et al. 2016, arXiv:1607.06450."""
+        groups = _groups(x, weight)
+        centred = groups - groups.mean(axis=-1, keepdims=True)
         variance = np.mean(np.square(centred), axis=-1, keepdims=True)
-        out[:] = centred / np.sqrt(variance + self.real(eps)) * weight
-        if bias is not None:
-            out += bias
+        normed = centred / np.sqrt(variance + self.real(eps)) * weight
+        out[:] = (normed if bias is None else normed + bias).reshape(x.shape)
 
     @kernel("linear")
     def linear(self, x: Real, weight: Real, bias: Real | None = None, *, out: Real) -> None:
@@ -226,6 +226,12 @@ class Numpy64Backend(NumpyBackend):
     name = "numpy64"
     priority = -1
     real = np.float64
+
+
+def _groups(x: Real, weight: Real) -> Real:
+    """The columns of x in groups as wide as a row of a norm's weight; a step may want no rows of x at all."""
+    width = weight.shape[-1]
+    return x.reshape(len(x), x.shape[1] // width, width)
 
 
 def _distance(positions: NDArray[np.int32], length: int) -> NDArray[np.int32]:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from realizar.architectures.bert import Bert
 from realizar.architectures.llama import Llama
-from realizar.backend import Availability, Backend
+from realizar.backend import Availability, Backend, Buffer
 from realizar.dtypes import DTYPES
 from realizar.errors import UnsupportedOp
 from realizar.reference import Numpy64Backend
+from realizar.tensors import LazyTensor
 from realizar.testing.driver import Driver, Program, Prompts, Schedule, chunked, one_by_one, whole
 from realizar.testing.models import tiny_encoder, tiny_model
 from realizar.testing.op_variants import NUM_ROWS, OP_VARIANTS, OpVariant, weight_variants
@@ -138,6 +139,16 @@ class BackendConformance:
         bare.capture = lambda step, plan: step  # type: ignore[method-assign]
         tolerance = self._model_tolerance("F32", bare.kv_types[0])
         tolerance.check(self._run(program, CHUNKS), _run(bare, program, CHUNKS), "captured against bare")
+
+    def test_prepacked_copies(self) -> None:
+        """Weights loaded from prepacked bytes, which another instance made, give the bits that the tensors give."""
+        if self._usable().prepacked_layout is None:
+            pytest.skip("the backend makes no prepacked copies")
+        for weight_type in self.model_types:
+            program = _program(weight_type)
+            with contextlib.closing(self._usable()) as maker:
+                actual = _run(_loading_copies(self._usable(), maker), program, CHUNKS)
+            _same_bits(actual, self._run(program, CHUNKS), f"from copies, {weight_type}")
 
     def test_same_step_gives_same_bits(self) -> None:
         """Steps are deterministic, in one instance and from one to another."""
@@ -260,6 +271,25 @@ def _run(
     """The wanted rows of all sequences, one sequence after another."""
     with contextlib.closing(backend):
         return _join(Driver(backend, program, kv_type=kv_type, block_size=block_size).run(schedule))
+
+
+def _loading_copies(backend: Backend, maker: Backend) -> Backend:
+    """`backend`, which loads what `maker` prepacks instead of the tensors."""
+    load = backend.load
+
+    def load_copy(tensor: LazyTensor, ops: frozenset[str]) -> Buffer:
+        nbytes = backend.prepacked_nbytes(tensor)
+        if not nbytes:
+            return load(tensor, ops)
+        data = maker.prepack(tensor, ops)
+        assert data.dtype == np.uint8 and data.shape == (nbytes,), (
+            f"prepack gives {data.shape}, expected {nbytes} bytes"
+        )
+        data.setflags(write=False)
+        return backend.load_prepacked(tensor, ops, data)
+
+    backend.load = load_copy  # type: ignore[method-assign]
+    return backend
 
 
 def _join(sequences: list[Rows]) -> Rows:

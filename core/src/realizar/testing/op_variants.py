@@ -109,11 +109,12 @@ def _rms_norm(width: int, group: int, eps: float, in_place: bool) -> OpVariant:
     )  # fmt: skip
 
 
-def _layer_norm(width: int, bias: bool, in_place: bool) -> OpVariant:
-    weights: dict[str, tuple[tuple[int, ...], str]] = {"weight": ((width,), "F32")}
+def _layer_norm(width: int, bias: bool, in_place: bool, shape: tuple[int, ...] | None = None) -> OpVariant:
+    weights: dict[str, tuple[tuple[int, ...], str]] = {"weight": (shape or (width,), "F32")}
     if bias:
-        weights["bias"] = ((width,), "F32")
-    label = f"layer_norm-{width}{'-bias' * bias}"
+        weights["bias"] = weights["weight"]
+    by = f"-by-{'-'.join(map(str, shape))}" if shape else ""
+    label = f"layer_norm-{width}{by}{'-bias' * bias}"
     return OpVariant(label, "layer_norm", width, {"x": width}, weights, {"eps": 1e-5}, in_place=in_place)
 
 
@@ -146,6 +147,7 @@ OP_VARIANTS: tuple[OpVariant, ...] = (
     embedding_variant(64, _F32), embedding_variant(33, _F32, 8.0),
     _rms_norm(64, 64, 1e-5, False), _rms_norm(35, 35, 1e-6, True), _rms_norm(96, 32, 1e-6, True),
     _layer_norm(64, True, False), _layer_norm(35, False, True),
+    _layer_norm(96, True, True, (32,)), _layer_norm(60, False, True, (3, 20)), _layer_norm(96, True, False, (6, 16)),
     linear_variant(64, 48, _F32), linear_variant(33, 7, _F32, True), linear_variant(128, 129, _F32, True),
     _rope(4, 16, 16, 1.0, True), _rope(3, 64, 64, 1.0, False), _rope(2, 80, 32, 0.75, True), _rope(1, 6, 4, 1.0, True),
     attention_variant(4, 4, 32), attention_variant(9, 3, 64), attention_variant(6, 1, 48), attention_variant(2, 2, 80),

@@ -43,7 +43,7 @@ def test_types_without_a_kernel_are_named(backend: NumbaBackend) -> None:
     backend.load(random_matrix("Q8_K", 600, 256), USES)
     np.testing.assert_array_equal(weight.to_float32(), tensor.to_float32())
     (note,) = [note for note in backend.notes() if "Q8_K" in note]
-    assert note == "2 Q8_K tensors dequantized to F32 at load: 1.6 MB in memory, 0.5 MB in the file"
+    assert note == "2 Q8_K tensors dequantized to F32: 1.6 MB in memory, 0.5 MB in the file"
 
 
 def test_types_with_a_kernel_need_no_note(backend: NumbaBackend) -> None:

@@ -117,8 +117,6 @@ HEADER = {
     "too_many_tensors": (with_front(GOOD, 8, struct.pack("<I", 65537)), "at most 65536"),
     "more_tensors_than_bytes": (with_front(GOOD, 8, struct.pack("<I", 65536)), "65536 tensors in an index"),
     "one_tensor_more": (with_front(GOOD, 8, struct.pack("<I", 2)), "1 to 256"),
-    "trailer": (GOOD[:-1] + bytes([GOOD[-1] ^ 1]), "of the file"),
-    "trailer_of_other_bytes": (GOOD[:-40] + b"\1" + GOOD[-39:], "of the file"),
     "trailer_cut": (GOOD[:-2], "2 bytes behind the last tensor"),
 }
 
@@ -226,6 +224,12 @@ REFERENCE = bytes.fromhex(
 )  # fmt: skip
 """A file worked out from aprender's description by hand: bias [3] and weight [2, 3]."""
 
+DAMAGED = {
+    "trailer": GOOD[:-1] + bytes([GOOD[-1] ^ 1]),
+    "trailer_of_other_bytes": GOOD[:-40] + b"\1" + GOOD[-39:],
+}
+"""Variants that open, and whose checksum does not fit."""
+
 VALID = {
     "reference": REFERENCE,
     "good": GOOD,
@@ -239,6 +243,8 @@ VALID = {
     "signed": with_front(PLAIN, 6, b"\x08\4"),
     "more_behind": PLAIN + bytes(100),
     "tied": file(None, [record("lm_head.weight"), record("model.embed_tokens.weight")], bytes(64)),
+    "copy_of_nothing": one("realizar.prepacked.numba-1.t", 7, (64,), 0, 64),
+    "copy_without_a_name": one("realizar.prepacked.", 7, (64,), 0, 64),
     "empty_tensor": one(shape=(0, 5), nbytes=0),
     "scalar": one(shape=(), nbytes=4),
     "config": file({**CONFIG, **WORDS}, [record("model.embed_tokens.weight", 0, (3, 8), 0, 96)], bytes(96)),
@@ -252,7 +258,7 @@ VALID = {
 def main(directory):
     """Write every case as DIRECTORY/NAME.apr."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name, content in {**{name: case[0] for name, case in CASES.items()}, **VALID}.items():
+    for name, content in {**{name: case[0] for name, case in CASES.items()}, **DAMAGED, **VALID}.items():
         (directory / f"{name}.apr").write_bytes(content)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import runpy
 import signal
@@ -15,11 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from realizar.errors import FormatError
+from realizar_apr import trailer
+from realizar_apr.format import APR
 from realizar_apr.plugin import realizar_formats
 from realizar_apr.reader import read_apr
 
 CORPUS = runpy.run_path(str(Path(__file__).with_name("make_hostile.py")))
-CASES, VALID = CORPUS["CASES"], CORPUS["VALID"]
+CASES, DAMAGED, VALID = CORPUS["CASES"], CORPUS["DAMAGED"], CORPUS["VALID"]
 
 MAX_PEAK_NBYTES = 50_000_000
 MAX_SECONDS = 5
@@ -91,6 +94,26 @@ def test_valid_variant_opens(name: str, tmp_path: Path) -> None:
     path.write_bytes(VALID[name])
     with guarded():
         open_and_use(path)
+        assert list(APR().verify(path)) == []
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damage_is_found_by_those_who_look(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening does not read the whole file."""
+    path = tmp_path / "bad.apr"
+    path.write_bytes(DAMAGED[name])
+    open_and_use(path)
+    monkeypatch.setattr(trailer, "SLICE_NBYTES", 100)
+    (finding,) = APR().verify(path)
+    assert re.match(r"bad\.apr: offset 256: found checksum [0-9a-f]{8} of the file, expected [0-9a-f]{8}; ", finding)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_malformed_file_is_not_verified(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.apr"
+    path.write_bytes(CASES[name][0])
+    with guarded(), contextlib.suppress(FormatError):
+        assert list(APR().verify(path)) == []
 
 
 @pytest.mark.parametrize("name", ["reference", "lz4", "zstd", "config"])
@@ -110,7 +133,7 @@ def test_every_truncation_is_refused(name: str, tmp_path: Path) -> None:
 
 def test_script_writes_the_corpus(tmp_path: Path) -> None:
     CORPUS["main"](tmp_path / "corpus")
-    assert {path.stem for path in (tmp_path / "corpus").iterdir()} == {*CASES, *VALID}
+    assert {path.stem for path in (tmp_path / "corpus").iterdir()} == {*CASES, *DAMAGED, *VALID}
 
 
 def resealed(content: bytearray) -> bytes:

@@ -205,6 +205,23 @@ def test_numbers_under_other_keys(tmp_path: Path) -> None:
     assert config_of(tmp_path, "smollm3").no_rope_layers == (1, 1)
 
 
+HEAD_NORMS = {f"blk.{i}.attn_{name}_norm": (heads, 4) for i in range(LAYERS) for name, heads in (("q", 4), ("k", 2))}
+
+
+@pytest.mark.parametrize(("name", "order"), [("stablelm", [0, 1, 2, 3]), ("command-r", [0, 2, 1, 3])])
+def test_norms_of_each_head_are_known_by_their_tensors(name: str, order: list[int], tmp_path: Path) -> None:
+    file = open_model(tmp_path, name, HEAD_NORMS)
+    assert file.config is not None and file.config.use_qk_norm and not config_of(tmp_path, name).use_qk_norm
+    norm = file.tensors["model.layers.1.self_attn.k_norm.weight"].read()
+    assert norm.tolist() == [order, [4 + i for i in order]]
+    assert len(attributes(graph_of(file), "layer_norm")) == 1 + 3 * LAYERS
+
+
+def test_norms_of_other_heads_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"'blk.0.attn_q_norm.weight' with F32 of shape \(3, 4\) for 4 heads"):
+        open_model(tmp_path, "command-r", HEAD_NORMS | {"blk.0.attn_q_norm": (3, 4)})
+
+
 def test_sequential_layers_by_key(tmp_path: Path) -> None:
     graph = graph_of(open_model(tmp_path, "gptneox", use_parallel_residual=False))
     layer = [node.op for node in graph.blocks[1].nodes]

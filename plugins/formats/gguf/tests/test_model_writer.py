@@ -18,8 +18,8 @@ from realizar.conversion.source_metadata import KEY, RETYPED, packed
 from realizar.derived import FUSED_QKV
 from realizar.dtypes import DTYPES
 from realizar.errors import FormatError
-from realizar.model import FULL, SLIDING, ModelFile, RopeScaling
-from realizar.testing.models import TinyModel, memory_tensor, tiny_model
+from realizar.model import FULL, SLIDING, ModelFile, RopeScaling, TokenizerSpec
+from realizar.testing.models import TinyModel, memory_tensor, tiny_encoder, tiny_model
 from realizar.testing.strategies import reproducible, tiny_models
 from realizar_gguf.encoding import Typed
 from realizar_gguf.families import FAMILIES
@@ -28,6 +28,7 @@ from realizar_gguf.imatrix import Imatrix
 from realizar_gguf.metadata import ValueType
 from realizar_gguf.reader import read_gguf
 from realizar_gguf.shard import open_shard
+from realizar_gguf.vocabulary_keys import losses
 from realizar_gguf.writer import write_gguf
 
 
@@ -134,7 +135,7 @@ def test_fused_parts_of_two_types_are_refused(tmp_path):
 
 def test_every_family_knows_what_it_fuses():
     assert {family.model_type for family in FAMILIES.values() if FUSED_QKV in family.fused} == {
-        "phi3", "gpt2", "gpt_neox", "falcon", "bloom", "mpt"
+        "phi3", "gpt2", "gpt_neox", "falcon", "bloom", "mpt", "nomic_bert"
     }  # fmt: skip
 
 
@@ -224,10 +225,70 @@ def test_vocabularies_with_scores(model, scores, space, tmp_path_factory):
             assert same, field.name
 
 
-def test_wordpiece_is_refused(tmp_path):
+BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "##b", "##", "[unused0]", "<x>"]
+
+
+def bert_vocabulary(**changes: Any) -> TokenizerSpec:
+    roles = {"unk_token_id": 1, "bos_token_id": 2, "eos_token_ids": (3,), "pad_token_id": 0}
+    around = {"add_bos_token": True, "add_eos_token": True}
+    fields = {"token_types": [3, 1, 1, 3, 1, 1, 1, 1, 4], **roles, **around, **changes}
+    return TokenizerSpec("wordpiece", BERT, "vocab.txt", **fields)
+
+
+def test_wordpiece_marks_beginnings(tmp_path):
+    file = attrs.evolve(tiny_encoder(vocab_size=len(BERT)).open(), tokenizer=bert_vocabulary())
+    found = rewritten(tmp_path / "a.gguf", file).tokenizer
+    assert list(found.tokens) == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "▁a", "b", "", "▁[unused0]", "<x>"]
+    assert list(found.token_types) == [3, 2, 3, 3, 1, 1, 1, 1, 4]
+    assert (found.unk_token_id, found.bos_token_id, found.eos_token_ids, found.pad_token_id) == (1, 2, (3,), 0)
+    assert found.add_bos_token and found.add_eos_token and found.do_lower_case and found.strip_accents
+    assert losses(file.tokenizer, found) == ""
+    again = rewritten(tmp_path / "b.gguf", attrs.evolve(file, tokenizer=found)).tokenizer
+    assert list(again.tokens) == list(found.tokens)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"do_lower_case": False, "strip_accents": False}, {"strip_accents": False}, {"add_eos_token": False}],
+)
+def test_settings_of_wordpiece_come_back(changes, tmp_path):
+    spec = bert_vocabulary(**changes)
+    file = attrs.evolve(tiny_encoder(vocab_size=len(BERT)).open(), tokenizer=spec)
+    found = rewritten(tmp_path / "a.gguf", file).tokenizer
+    assert losses(spec, found) == ""
+    for name in ("do_lower_case", "strip_accents", "add_bos_token", "add_eos_token"):
+        assert getattr(found, name) == getattr(spec, name), name
+
+
+def test_what_gguf_has_no_key_for_in_wordpiece_is_told(tmp_path, caplog):
+    spec = bert_vocabulary(tokenize_chinese_chars=False, max_input_chars_per_word=9)
+    rewritten(tmp_path / "a.gguf", attrs.evolve(tiny_encoder(vocab_size=len(BERT)).open(), tokenizer=spec))
+    assert "tokenize_chinese_chars False as True; max_input_chars_per_word 9 as 100" in caplog.text
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+def test_an_encoder_comes_back(pooling, tmp_path, caplog):
+    model = tiny_encoder(pooling_type=pooling)
+    pooler = memory_tensor("pooler.dense.weight", np.zeros((64, 64), np.float32), DTYPES["F32"])
+    file = attrs.evolve(model.open(), tensors={**model.tensors, pooler.name: pooler})
+    found = rewritten(tmp_path / "a.gguf", file)
+    assert contents(found) == contents(model)
+    prove_alike(model.config, found.config, "the file")
+    assert "not written, for no embedding is made of them: memory: pooler.dense.weight" in caplog.text
+    assert found.metadata["tokenizer.ggml.token_type_count"] == model.config.type_vocab_size
+
+
+@pytest.mark.parametrize("model_type", ["roberta", "xlm-roberta", "camembert"])
+def test_other_names_of_bert(model_type, tmp_path):
+    found = rewritten(tmp_path / "a.gguf", tiny_encoder(model_type=model_type).open())
+    assert found.config.model_type == "bert"
+    assert contents(found) == contents(tiny_encoder())
+
+
+def test_a_vocabulary_of_an_unknown_kind_is_refused(tmp_path):
     model = tiny_model()
-    spec = attrs.evolve(model.tokenizer, model="wordpiece")
-    with pytest.raises(FormatError, match="wordpiece vocabularies cannot be written as GGUF"):
+    spec = attrs.evolve(model.tokenizer, model="runes")
+    with pytest.raises(FormatError, match="runes vocabularies cannot be written as GGUF, only bpe, spm, unigram, "):
         GGUF().write(tmp_path / "a.gguf", attrs.evolve(model.open(), tokenizer=spec))
 
 

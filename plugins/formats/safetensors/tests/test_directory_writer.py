@@ -14,7 +14,9 @@ from hypothesis import given
 from realizar.conversion.likeness import prove_alike
 from realizar.dtypes import DTYPES
 from realizar.errors import FormatError
+from realizar.huggingface import read_hf_config
 from realizar.huggingface.checkpoints import checkpoint_tensors
+from realizar.huggingface.config_json import config_json
 from realizar.huggingface.tensors import canonical_tensors
 from realizar.model import FULL, SLIDING, ModelFile, RopeScaling
 from realizar.testing.models import TinyModel, memory_tensor, tiny_model
@@ -138,18 +140,58 @@ def test_llama_with_a_window_is_mistral(tmp_path):
     assert found.config.model_type == "mistral"
 
 
-@pytest.mark.parametrize("model_type", ["gpt2", "gpt_neox", "bloom"])
-def test_fused_and_turned_tensors_come_back(model_type):
+TWO_NORMS = {"num_ln_in_parallel_attn": 2, "use_parallel_residual": True}
+LINEAR_BIASES: dict[str, Any] = {"alibi_bias_max": 8.0, "alibi_multiplier": 0.25, "num_key_value_heads": 4}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes", "names"),
+    [
+        ("gpt2", {"num_key_value_heads": 4}, {"attn.c_attn", "ln_2"}),
+        ("gpt_neox", {"num_key_value_heads": 4, **TWO_NORMS}, {"attention.query_key_value"}),
+        ("bloom", {"num_key_value_heads": 4}, {"self_attention.query_key_value"}),
+        ("falcon", {"num_key_value_heads": 2, **TWO_NORMS}, {"ln_attn", "ln_mlp"}),
+        ("falcon", {"num_key_value_heads": 1}, {"input_layernorm", "mlp.dense_h_to_4h"}),
+        ("mpt", {"num_key_value_heads": 4}, {"attn.Wqkv", "norm_1", "ffn.up_proj"}),
+    ],
+)
+def test_fused_and_turned_tensors_come_back(model_type, changes, names):
     """Fused by groups, transposed, under the family's own names."""
-    norms = {"num_ln_in_parallel_attn": 2, "use_parallel_residual": True} if model_type == "gpt_neox" else {}
-    model = tiny_model(model_type=model_type, biased=True, tied=False, num_key_value_heads=4, **norms)
+    model = tiny_model(model_type=model_type, biased=True, tied=False, **changes)
     plain = {name: t for name, t in model.tensors.items() if "gate" not in name}
     stored = {tensor.name: tensor for tensor in checkpoint_tensors(model.config, plain)}
     assert not any("q_proj" in name for name in stored)
+    assert all(any(f".0.{own}.weight" in name for name in stored) for own in names)
     found = canonical_tensors(model.config, stored)
     assert {name: t.read().tobytes() for name, t in found.items()} == {
         name: t.read().tobytes() for name, t in plain.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes", "key", "value"),
+    [
+        ("falcon", {**TWO_NORMS, "num_key_value_heads": 4}, "new_decoder_architecture", True),
+        ("falcon", {"use_parallel_residual": True, "num_key_value_heads": 2}, "num_kv_heads", 2),
+        ("falcon", {"use_parallel_residual": True, "num_key_value_heads": 1}, "multi_query", True),
+        ("falcon", LINEAR_BIASES, "parallel_attn", False),
+        ("mpt", {"alibi_bias_max": 4.0, "num_key_value_heads": 4}, "attn_config",
+         {"alibi": True, "alibi_bias_max": 4, "softmax_scale": None}),
+        ("mpt", {"alibi_bias_max": 4.5, "attention_multiplier": 0.5, "num_key_value_heads": 4}, "attn_config",
+         {"alibi": True, "alibi_bias_max": 4.5, "softmax_scale": 0.5}),
+    ],
+)  # fmt: skip
+def test_configurations_in_the_family_s_own_keys(model_type, changes, key, value):
+    config = tiny_model(model_type=model_type, hidden_act="gelu", **changes).config
+    written = config_json(config, {}, {})
+    assert written[key] == value
+    assert not {"head_dim", "use_parallel_residual", "num_key_value_heads"} & set(written)
+    prove_alike(config, read_hf_config(written, "config.json"), "config.json")
+
+
+def test_mpt_has_a_key_and_a_value_for_each_query():
+    with pytest.raises(FormatError, match="num_key_value_heads 2 as 4"):
+        config_json(tiny_model(model_type="mpt", hidden_act="gelu", alibi_bias_max=8.0).config, {}, {})
 
 
 def test_experts_come_back_one_by_one():
@@ -192,11 +234,11 @@ def test_refusals(tmp_path):
         with pytest.raises(FormatError, match=match):
             Safetensors().write(tmp_path / name, attrs.evolve(with_known_words(tiny_model()), **changes))
 
-    mpt = tiny_model(model_type="mpt").config
+    bert = tiny_model(model_type="bert").config
     factors = memory_tensor("model.rope_freqs.weight", np.ones(8, np.float32), DTYPES["F32"])
     refused("name a directory", "m.safetensors")
     refused("it is a dump", config=None, no_config="it is a dump")
-    refused("mpt models cannot be written as Hugging Face directories; known: llama", config=mpt)
+    refused("bert models cannot be written as Hugging Face directories; known: llama", config=bert)
     refused("rotary factors ready-made", tensors={**tiny_model().tensors, factors.name: factors})
     refused("pre-tokenizer 'klingon' cuts words", tokenizer=attrs.evolve(tiny_model().tokenizer, pre="klingon"))
     refused("alibi_bias_max", config=tiny_model(alibi_bias_max=8.0).config)

@@ -41,6 +41,8 @@ class NumbaBackend(Backend):
 
     name = "numba"
     kv_types = ("F16", "F32", "BF16", "Q8_0")
+    prepacked_layout = "numba-1"
+    """The same for all instruction sets; another number for other bytes."""
 
     def __init__(self, options: BackendOptions | None = None, progress: Progress = silent) -> None:
         super().__init__(options, progress)
@@ -68,12 +70,23 @@ class NumbaBackend(Backend):
 
         return arena_nbytes(tensors)
 
-    def reserve(self, tensors: Sequence[LazyTensor]) -> None:
-        self.runtime.loader.reserve(tensors)
+    def reserve(self, tensors: Sequence[LazyTensor], prepacked: frozenset[str] = frozenset()) -> None:
+        self.runtime.loader.reserve(tensors, prepacked)
 
     def load(self, tensor: LazyTensor, ops: frozenset[str]) -> Buffer:
-        """Vectors as float32 arrays, matrices as PackedWeight, experts as lists of PackedWeight."""
-        return self.runtime.loader.load(tensor)
+        """Vectors, and weights of norms, as float32 arrays, matrices as PackedWeight, experts as lists of them."""
+        return self.runtime.loader.load(tensor, is_plain=not ops.isdisjoint(("rms_norm", "layer_norm")))
+
+    def prepacked_nbytes(self, tensor: LazyTensor) -> int:
+        from realizar_numba.weights.loader import arena_nbytes
+
+        return arena_nbytes([tensor])
+
+    def prepack(self, tensor: LazyTensor, ops: frozenset[str]) -> NDArray[np.uint8]:
+        return self.runtime.loader.prepack(tensor)
+
+    def load_prepacked(self, tensor: LazyTensor, ops: frozenset[str], data: NDArray[np.uint8]) -> Buffer:
+        return self.runtime.loader.load_prepacked(tensor, data)
 
     def make_cache(self, spec: CacheSpec) -> Sequence[LayerCache]:
         from realizar_numba.kvcache import make_layers
@@ -143,12 +156,12 @@ class NumbaBackend(Backend):
 
     @kernel("rms_norm")
     def rms_norm(self, x: Rows, weight: Rows, *, eps: float, out: Rows) -> None:
-        """Root mean square norm over groups of len(weight) columns."""
+        """Root mean square norm over groups of columns."""
         self.runtime.ops.norm("rms_norm", x, weight, None, eps, out)
 
     @kernel("layer_norm")
     def layer_norm(self, x: Rows, weight: Rows, bias: Rows | None = None, *, eps: float, out: Rows) -> None:
-        """Layer norm over each row."""
+        """Layer norm over groups of columns."""
         self.runtime.ops.norm("layer_norm", x, weight, bias, eps, out)
 
     @kernel("linear")

@@ -113,7 +113,7 @@ class BlockCompiler:
     def norm(self, i: int) -> int:
         node = self.nodes[i]
         x, weight = self._value(node.inputs[0]), self._weight(node.inputs[1])
-        whole_blocks = len(weight) == x.width and x.width % BLOCK_SIZE == 0
+        whole_blocks = weight.shape == (x.width,) and x.width % BLOCK_SIZE == 0
         out, activations = self._results(i, can_quantize=whole_blocks)
         bias = self._vector(node, 2)
         append_norm(self.program, node.op, x, weight, bias, node.attrs["eps"], out, activations)

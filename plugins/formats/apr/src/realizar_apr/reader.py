@@ -1,10 +1,8 @@
-"""From a path to a ModelFile: header, metadata, index, trailer; then every tensor under its canonical name."""
+"""From a path to a ModelFile: header, metadata, index; then every tensor under its canonical name."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +11,17 @@ from realizar.errors import ModelError, TokenizerError
 from realizar.huggingface.json_object import JsonObject
 from realizar.mapped_file import MappedFile
 from realizar.model import ModelConfig, ModelFile, TokenizerSpec
+from realizar.prepacked import set_apart
 from realizar.tensors import Array, LazyTensor
 from realizar_apr.compression import Image, expanded
 from realizar_apr.config import read_config, read_our_config
 from realizar_apr.header import Header, read_header
-from realizar_apr.index import TensorInfo, aligned, read_index
+from realizar_apr.index import TensorInfo, read_index
 from realizar_apr.metadata import is_ours, read_metadata
 from realizar_apr.tensors import EMBEDDING, canonical, put_right
-from realizar_apr.variants import MAGIC, malformed
+from realizar_apr.trailer import find_trailer
+from realizar_apr.variants import MAGIC
 from realizar_apr.vocabulary import read_tokenizer
-
-log = logging.getLogger(__name__)
-
-CRC_SLICE = 1 << 24
-TRAILER_NBYTES = 4
 
 
 def read_apr(path: Path) -> ModelFile:
@@ -51,31 +46,14 @@ def _open(path: Path, file: Image, header: Header) -> ModelFile:
     metadata = read_metadata(data, header, path.name)
     infos = read_index(data, header, path.name)
     if not header.is_compressed:  # there nothing says over which bytes a checksum would be
-        _check_trailer(data, header, infos, path.name)
-    tensors = {info.name: _lazy(path.name, file, info) for info in infos}
+        find_trailer(data, header, infos, path.name)
+    tensors, prepacked = set_apart({info.name: _lazy(path.name, file, info) for info in infos})
     config, tensors, no_config = _configured(metadata, tensors)
     tokenizer, no_tokenizer = _tokenizer(metadata)
-    return ModelFile(path, "apr", config, tensors, tokenizer, _shown(metadata), no_config, file.close, no_tokenizer)
-
-
-def _check_trailer(data: memoryview, header: Header, infos: list[TensorInfo], file: str) -> None:
-    """The CRC-32 of everything before it, in the last four bytes, if there are just four behind the last tensor."""
-    last = max((info.end for info in infos), default=header.data_offset)
-    end = header.data_offset + aligned(last - header.data_offset)
-    behind = len(data) - end
-    if behind in (1, 2, 3):
-        raise malformed(file, end, f"{behind} bytes behind the last tensor", "a checksum of 4 or none")
-    if behind > TRAILER_NBYTES:
-        log.warning("%s: %d bytes behind the last tensor are not read", file, behind)
-    if behind != TRAILER_NBYTES:
-        return
-    computed = 0
-    for start in range(0, end, CRC_SLICE):
-        computed = zlib.crc32(data[start : min(start + CRC_SLICE, end)], computed)
-    stated = int.from_bytes(data[end:], "little")
-    if stated != computed:
-        expected = f"{computed:08x}; the file is damaged, so get it anew"
-        raise malformed(file, end, f"checksum {stated:08x} of the file", expected)
+    return ModelFile(
+        path, "apr", config, tensors, tokenizer, _shown(metadata), no_config, file.close, no_tokenizer,
+        prepacked,
+    )  # fmt: skip
 
 
 def _lazy(file_name: str, file: Image, info: TensorInfo) -> LazyTensor:

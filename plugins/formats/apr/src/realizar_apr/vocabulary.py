@@ -7,6 +7,7 @@ special tokens are those that look like it, as realizar 0.8 decides (`src/apr/sp
 from __future__ import annotations
 
 import base64
+import math
 import re
 from typing import Any
 
@@ -156,7 +157,7 @@ def _charsmap(rest: JsonObject) -> bytes | None:
 
 def _texts(metadata: JsonObject, key: str) -> list[str] | None:
     values = metadata.get(key, list)
-    if values is not None and not all(type(value) is str for value in values):
+    if values is not None and not set(map(type, values)) <= {str}:
         raise FormatError(f"{metadata.source}: {key}: found an element that is none, expected strings")
     return values
 
@@ -170,12 +171,18 @@ def _numbers(metadata: JsonObject, key: str, count: int, kind: type) -> list[Any
         raise FormatError(
             f"{metadata.source}: {key}: found {len(values)} elements, expected {count}, one for each token"
         )
-    kinds = (int,) if kind is int else (int, float)
-    if not all(type(value) in kinds and abs(value) <= MAX_NUMBER for value in values):
+    kinds = {int} if kind is int else {int, float}
+    found = set(map(type, values))
+    if not (found <= kinds and _are_small(values)):
         raise FormatError(
             f"{metadata.source}: {key}: found an element that is none, expected {kind.__name__}s up to 2^128"
         )
-    return list(map(kind, values))
+    return values if found == {kind} else list(map(kind, values))
+
+
+def _are_small(values: list[Any]) -> bool:
+    """Whether all are numbers up to MAX_NUMBER, and none is NaN, which shows in sums and seldom in comparisons."""
+    return not values or (-MAX_NUMBER <= min(values) and max(values) <= MAX_NUMBER and not math.isnan(sum(values)))
 
 
 def _token_id(metadata: JsonObject, key: str, count: int) -> int | None:

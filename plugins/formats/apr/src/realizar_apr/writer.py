@@ -21,6 +21,7 @@ import numpy as np
 from realizar.conversion.source_metadata import KEY, packed
 from realizar.errors import FormatError
 from realizar.model import ModelFile
+from realizar.prepacked import copy_name
 from realizar.progress import Progress, silent
 from realizar.tensors import LazyTensor
 from realizar_apr.codes import APRENDER, NUMBERS, WRITABLE
@@ -68,8 +69,9 @@ def write_apr(path: Path, model: ModelFile, progress: Progress = silent) -> None
     embedding gets an entry over the same bytes, because other readers want one. Types that aprender does not read get
     ggml's code, and a warning. Raises FormatError for what the format cannot hold.
     """
-    _check(model.tensors)
-    entries = _placed(model.tensors)
+    tensors = {**model.tensors, **_copies(model)}
+    _check(tensors)
+    entries = _placed(tensors)
     listed = [*entries, *_tied(entries, model.tensors)]
     index = b"".join(entry.record() for entry in sorted(listed, key=lambda entry: entry.name))
     head = _head(_metadata(model, len(listed) > len(entries)), index, len(listed), _flags(model))
@@ -87,6 +89,13 @@ def write_apr(path: Path, model: ModelFile, progress: Progress = silent) -> None
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _copies(model: ModelFile) -> dict[str, LazyTensor]:
+    """What the file holds of `ModelFile.prepacked`."""
+    return {
+        copy_name(layout, name): copy for layout, copies in model.prepacked.items() for name, copy in copies.items()
+    }
 
 
 def _check(tensors: Mapping[str, LazyTensor]) -> None:

@@ -48,7 +48,7 @@ TRUTHS = {
     "attention.causal": "is_causal",
 }
 
-_POOLING_TYPES = (None, "mean", "cls", "last")
+POOLING_TYPES = (None, "mean", "cls", "last")
 """By number; 4 is that of models that rank a pair of texts. Source: llama.cpp `llama_pooling_type`."""
 
 _REFUSED = ("attention.clamp_kqv", "expert_weights_scale", "expert_group_count", "interleave_moe_layer_step")
@@ -79,6 +79,7 @@ def read_config(metadata: Metadata, tensors: Iterable[TensorInfo]) -> ModelConfi
     values |= _optional(keys)
     values |= _sliding(keys, kind, values)
     values |= _embedding(keys, shapes.get("token_types.weight"))
+    values["use_qk_norm"] = kind.qk_norms and "blk.0.attn_q_norm.weight" in shapes
     values |= kind.derive(values)
     if keys.size("attention.value_length") not in (None, values["head_dim"]):
         keys.understood.discard(f"{architecture}.attention.value_length")
@@ -97,11 +98,11 @@ def _optional(keys: Keys) -> dict[str, Any]:
 def _embedding(keys: Keys, token_types: TensorInfo | None) -> dict[str, Any]:
     """How hidden states become the embedding of a text; llama.cpp normalizes all, so no key says it."""
     pooling = keys.size("pooling_type", low=0) or 0
-    if pooling >= len(_POOLING_TYPES):
+    if pooling >= len(POOLING_TYPES):
         raise Incomplete(f"{keys.architecture}.pooling_type is {pooling}, which is not implemented")
     return {
         "type_vocab_size": token_types.shape[0] if token_types and token_types.shape else None,
-        "pooling_type": _POOLING_TYPES[pooling],
+        "pooling_type": POOLING_TYPES[pooling],
         "normalize_embeddings": pooling != 0,
     }
 

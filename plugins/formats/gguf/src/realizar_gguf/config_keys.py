@@ -11,7 +11,7 @@ import attrs
 from realizar.conversion.likeness import scales
 from realizar.model import SLIDING, ModelConfig, RopeScaling
 from realizar.tensors import LazyTensor
-from realizar_gguf.config import NUMBERS, REQUIRED, SIZES, TRUTHS
+from realizar_gguf.config import NUMBERS, POOLING_TYPES, REQUIRED, SIZES, TRUTHS
 from realizar_gguf.families import Family, architecture_of
 from realizar_gguf.gguf_tensors import without_factors
 
@@ -32,7 +32,11 @@ def config_keys(config: ModelConfig, tensors: Sequence[LazyTensor]) -> dict[str,
     norm, epsilon = ("layer_norm", "layer_norm_eps") if family.layer_norm else ("layer_norm_rms", "rms_norm_eps")
     keys[f"attention.{norm}_epsilon"] = getattr(config, epsilon)
     keys |= family.written(config)
-    found = {"general.architecture": name}
+    if config.pooling_type is not None:
+        keys["pooling_type"] = POOLING_TYPES.index(config.pooling_type)
+    found: dict[str, object] = {"general.architecture": name}
+    if config.type_vocab_size is not None:
+        found["tokenizer.ggml.token_type_count"] = config.type_vocab_size
     return found | {f"{name}.{key}": value for key, value in keys.items()}
 
 

@@ -28,7 +28,9 @@ class Family:
     names: parts of layers named otherwise than usual. interleaved: whether rotary pairs lie side by side in the rows of
     q and k. fused: projections that lie one above the other in one tensor. sliding_pattern: of so many layers the last
     sees everything. derive: fields that follow from those read. layer_norm: whether norms subtract the mean.
-    written: keys that a file of it must have, or has otherwise than the fields of the same names.
+    written: keys that a file of it must have, or has otherwise than the fields of the same names. qk_norms: whether
+    some models of it have norms on queries and keys, which only the tensors show. left_out: beginnings of the names of
+    tensors that it has no place for and does not need.
     """
 
     model_type: str
@@ -40,6 +42,8 @@ class Family:
     derive: Callable[[Values], dict[str, Any]] = attrs.field(default=lambda values: {})
     layer_norm: bool = False
     written: Callable[[ModelConfig], dict[str, Any]] = attrs.field(default=lambda config: {})
+    qk_norms: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 _POST_NORMS = {
@@ -75,6 +79,9 @@ _FALCON = {"hidden_act": "gelu", "use_parallel_residual": True}
 _AFTER = {"attn_output_norm": "post_attention_layernorm", "layer_output_norm": "post_feedforward_layernorm"}
 """Encoders have no norm before a sublayer."""
 
+_HEADS = ("pooler.", "cls.", "embeddings.position_ids")
+"""What encoders were trained with, and numbers that count from 0."""
+
 FAMILIES: dict[str, Family] = {
     "llama": Family("llama", interleaved=True),
     "llama, experts": Family("mixtral", interleaved=True),
@@ -104,9 +111,11 @@ FAMILIES: dict[str, Family] = {
         written=lambda config: {"use_parallel_residual": config.use_parallel_residual},
     ),
     "phi2": Family("phi", {"hidden_act": "gelu_tanh", "use_parallel_residual": True}, layer_norm=True),
-    "stablelm": Family("stablelm", {"use_parallel_residual": True}, layer_norm=True),
+    "stablelm": Family("stablelm", {"use_parallel_residual": True}, layer_norm=True, qk_norms=True),
     "starcoder2": Family("starcoder2", {"hidden_act": "gelu_tanh"}, layer_norm=True),
-    "command-r": Family("cohere", {"use_parallel_residual": True}, interleaved=True, layer_norm=True),
+    "command-r": Family(
+        "cohere", {"use_parallel_residual": True}, interleaved=True, layer_norm=True, qk_norms=True
+    ),
     "falcon": Family("falcon", _FALCON, fused=(FUSED_QKV,), layer_norm=True),
     "falcon, two norms": Family(
         "falcon", {**_FALCON, "num_ln_in_parallel_attn": 2},
@@ -115,8 +124,10 @@ FAMILIES: dict[str, Family] = {
     ),
     "bloom": Family("bloom", {"hidden_act": "gelu_tanh", "alibi_bias_max": 8.0}, fused=(FUSED_QKV,), layer_norm=True),
     "mpt": Family("mpt", {"hidden_act": "gelu"}, fused=(FUSED_QKV,), layer_norm=True),
-    "bert": Family("bert", {"hidden_act": "gelu", "is_causal": False}, _AFTER, layer_norm=True),
-    "nomic-bert": Family("nomic_bert", {"is_causal": False}, _AFTER, layer_norm=True),
+    "bert": Family("bert", {"hidden_act": "gelu", "is_causal": False}, _AFTER, layer_norm=True, left_out=_HEADS),
+    "nomic-bert": Family(
+        "nomic_bert", {"is_causal": False}, _AFTER, fused=(FUSED_QKV,), layer_norm=True, left_out=_HEADS
+    ),
 }  # fmt: skip
 """By GGUF's name of the architecture, and what else tells two models of one name apart."""
 
@@ -132,7 +143,7 @@ def family_of(metadata: Metadata, tensors: Container[str]) -> Family:
     return FAMILIES.get(name, Family(architecture))
 
 
-ALIASES = {"mistral": "llama"}
+ALIASES = {"mistral": "llama", **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), "bert")}
 """Other model_types that GGUF has no name for because they compute the same."""
 
 

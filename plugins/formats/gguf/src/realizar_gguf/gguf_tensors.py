@@ -5,19 +5,23 @@ The inverse of what `reader` does; a tensor that came from a GGUF file gets its 
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Container, Mapping
 
 import attrs
 import numpy as np
 
 from realizar.architectures.rope import FACTORS, LONG_FACTORS, SHORT_FACTORS, rotation
-from realizar.derived import FUSED_GATE_UP, FUSED_QKV, as_vector, fused, pair_joined
+from realizar.derived import FUSED_GATE_UP, FUSED_QKV, as_vector, fused, head_by_head, pair_joined
 from realizar.dtypes import DTYPES
 from realizar.errors import FormatError, ModelError
 from realizar.model import ModelConfig
 from realizar.tensors import Array, LazyTensor
 from realizar_gguf.families import Family, architecture_of
 from realizar_gguf.names import gguf_name
+
+log = logging.getLogger(__name__)
 
 F32 = DTYPES["F32"]
 
@@ -31,7 +35,7 @@ def gguf_tensors(config: ModelConfig, tensors: Mapping[str, LazyTensor]) -> list
     """All tensors with GGUF's names; raises FormatError for one that the family has no place for."""
     _, family = architecture_of(config)
     try:
-        put = {name: _put(tensor, config, family) for name, tensor in _untied(config, tensors).items()}
+        put = {name: _put(tensor, config, family) for name, tensor in _used(config, family, tensors).items()}
         put = _fuse(put, family)
     except ModelError as error:
         raise FormatError(str(error)) from error
@@ -55,24 +59,26 @@ def without_factors(config: ModelConfig, names: Container[str]) -> ModelConfig:
     return config
 
 
-def _untied(config: ModelConfig, tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
-    """Without an output layer that is only a copy of the embedding."""
-    return {name: t for name, t in tensors.items() if not (config.tie_word_embeddings and name == "lm_head.weight")}
+def _used(config: ModelConfig, family: Family, tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+    """Without an output layer that is only a copy of the embedding, and what the family leaves out."""
+    if left := [name for name in tensors if name.startswith(family.left_out)]:
+        log.warning("not written, for no embedding is made of them: %s", ", ".join(tensors[n].source for n in left))
+    tied = ("lm_head.weight",) if config.tie_word_embeddings else ()
+    return {name: tensor for name, tensor in tensors.items() if name not in (*left, *tied)}
 
 
 def _put(tensor: LazyTensor, config: ModelConfig, family: Family) -> LazyTensor:
     name = tensor.name
-    if family.interleaved and ".self_attn.q_proj." in name:
-        tensor = pair_joined(tensor, config.num_attention_heads)
-    if family.interleaved and ".self_attn.k_proj." in name:
-        tensor = pair_joined(tensor, config.num_key_value_heads)
+    if family.interleaved and (match := re.search(r"\.([qk])_(proj|norm)\.", name)):
+        heads = config.num_attention_heads if match[1] == "q" else config.num_key_value_heads
+        tensor = pair_joined(tensor, heads) if match[2] == "proj" else head_by_head(tensor, heads, pair_joined)
     if name.endswith(".shared_expert_gate.weight"):
         tensor = as_vector(tensor)
-    return _widened(tensor) if len(tensor.shape) == 1 else tensor
+    return _widened(tensor) if len(tensor.shape) == 1 or name.endswith("_norm.weight") else tensor
 
 
 def _widened(tensor: LazyTensor) -> LazyTensor:
-    """Vectors are float32, as llama.cpp's kernels want them; nothing is rounded."""
+    """Vectors and norms are float32, as llama.cpp's kernels want them; nothing is rounded."""
     if tensor.dtype.name not in ("F16", "BF16"):
         return tensor
     return attrs.evolve(tensor, dtype=F32, read=tensor.to_float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from realizar.derived import as_row, half_split, split_fused
+from realizar.derived import as_row, half_split, head_by_head, split_fused
 from realizar.errors import FormatError, ModelError
 from realizar.model import ModelConfig, ModelFile
 from realizar.tensors import Array, LazyTensor
@@ -78,7 +78,8 @@ def _lazy_tensor(shard: Shard, info: TensorInfo, metadata: Metadata, family: Fam
     name = canonical_name(info.name, family)
     tensor = LazyTensor(name, info.shape, info.dtype, f"{shard.metadata.file}: {info.name}", read, release)
     if (num_heads := interleaved_heads(info, metadata, family)) is not None:
-        return half_split(tensor, num_heads)
+        is_norm = name.endswith("_norm.weight")
+        return head_by_head(tensor, num_heads, half_split) if is_norm else half_split(tensor, num_heads)
     if name.endswith(".shared_expert_gate.weight") and len(info.shape) == 1:
         return as_row(tensor)
     return tensor

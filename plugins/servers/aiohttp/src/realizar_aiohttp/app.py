@@ -6,7 +6,7 @@ from aiohttp import web
 
 from realizar.model_pool import ModelPool
 from realizar.servers import ServerConfig
-from realizar_aiohttp import health
+from realizar_aiohttp import debug, health, static_page
 from realizar_aiohttp.metrics import Metrics
 from realizar_aiohttp.middleware import MIDDLEWARES
 from realizar_aiohttp.middleware.origin import set_cors
@@ -16,7 +16,9 @@ from realizar_aiohttp.routes import Route
 from realizar_aiohttp.service import SERVICE, Service
 from realizar_aiohttp.wires import WIRES
 
-_SERVING: tuple[Route, ...] = (*health.ROUTES, *(route for wire in WIRES for route in wire.ROUTES))
+_SERVING: tuple[Route, ...] = (
+    *health.ROUTES, *debug.ROUTES, *static_page.ROUTES, *(route for wire in WIRES for route in wire.ROUTES),
+)  # fmt: skip
 
 ROUTES = (*_SERVING, openapi_route(_SERVING))
 """Every route, in order; no two have the same method and path."""

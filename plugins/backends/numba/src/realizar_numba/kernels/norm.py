@@ -28,10 +28,13 @@ from realizar_numba.simd.jit import compiled, whole
 from realizar_numba.simd.memory import load_first_f32, load_i64, store_first_f32
 
 NORM = record(
-    "num_rows", "x", "x_stride", "width", "groups", "weight", "bias", "out", "out_stride", "activations",
-    "lanes_per_row",    "private_nbytes",     floats=("eps",),
+    "num_rows", "x", "x_stride", "width", "groups", "weight", "bias", "group_stride", "out", "out_stride",
+    "activations", "lanes_per_row", "private_nbytes", floats=("eps",),
 )  # fmt: skip
-"""Rows of `groups` groups of `width` columns. out, activations: where the results go, or 0. bias: or 0."""
+"""Rows of `groups` groups of `width` columns. out, activations: where the results go, or 0. bias: or 0.
+
+group_stride: bytes from the weight of one group to that of the next, 0 where all have the same.
+"""
 
 _read_norm = reader(NORM)
 
@@ -84,16 +87,18 @@ def build_norm(kind: str) -> Callable[..., Any]:
             for group in range(a.groups):
                 x = a.x + row * a.x_stride + 4 * width * group
                 mean, inverse = statistics(x, width, a.eps)
+                weight = a.weight + group * a.group_stride
+                bias = a.bias + group * a.group_stride if a.bias != 0 else 0
                 if activations != 0:
                     lane = lane_address(activations, row * a.lanes_per_row, blocks)
                     for b in range(blocks):
-                        low = _normalized(x, a.weight, a.bias, mean, inverse, 32 * b, width)
-                        high = _normalized(x, a.weight, a.bias, mean, inverse, 32 * b + 16, width)
+                        low = _normalized(x, weight, bias, mean, inverse, 32 * b, width)
+                        high = _normalized(x, weight, bias, mean, inverse, 32 * b + 16, width)
                         quantize_block(low, high, lane + b * BLOCK_NBYTES, a.lanes_per_row)
                 if a.out != 0:
                     out = a.out + row * a.out_stride + 4 * width * group
                     for i in range(0, width, 16):
-                        v = _normalized(x, a.weight, a.bias, mean, inverse, i, width)
+                        v = _normalized(x, weight, bias, mean, inverse, i, width)
                         store_first_f32(out + 4 * i, v, width - i)
 
     return norm
@@ -109,17 +114,19 @@ def append_norm(
     out: Matrix | None,
     activations: Activations | None,
 ) -> None:
-    """Append a normalization of x in groups of len(weight) columns, into `out`, `activations`, or both."""
+    """Append a normalization of x in groups as wide as a row of `weight`, into `out`, `activations`, or both."""
+    width = weight.shape[-1]
     private = activations is not None and out is None
     arguments = fill(
         NORM,
         num_rows=x.num_rows,
         x=x.address,
         x_stride=x.stride,
-        width=len(weight),
-        groups=x.width // len(weight),
+        width=width,
+        groups=x.width // width,
         weight=program.keep(weight),
         bias=0 if bias is None else program.keep(bias),
+        group_stride=weight.nbytes // len(weight) if weight.ndim == 2 else 0,
         out=out.address if out else 0,
         out_stride=out.stride if out else 0,
         **destination(activations),

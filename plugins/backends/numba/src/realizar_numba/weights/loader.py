@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -15,13 +16,15 @@ from realizar.quant import dequantize
 from realizar.tensors import LazyTensor
 from realizar_numba.arena import Arena, rounded
 from realizar_numba.kernels.compiled import Kernels
-from realizar_numba.memory import address
+from realizar_numba.memory import address, aligned_zeros
 from realizar_numba.pool import ThreadPool
 from realizar_numba.program import Program
 from realizar_numba.records import fill
 from realizar_numba.weights.packed import PACK, PackedWeight, build_pack, packed_nbytes
 from realizar_numba.weights.packing import ROWS
 from realizar_numba.weights.registry import LAYOUTS
+
+Bytes = NDArray[np.uint8]
 
 DEQUANTIZED_NBYTES = 1 << 24
 """Bytes of float32 rows that are made at a time of a type without a layout."""
@@ -36,42 +39,65 @@ class WeightLoader:
         self._dequantized: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(3, np.int64))
         """Type -> tensors, their bytes in the file, their bytes in memory."""
 
-    def reserve(self, tensors: Sequence[LazyTensor]) -> None:
-        """Size the arena for these tensors, of which only the headers are read; compile what packs them."""
+    def reserve(self, tensors: Sequence[LazyTensor], prepacked: frozenset[str]) -> None:
+        """Size the arena for these tensors, of which only the headers are read; compile what packs the rest."""
         self.arena.reserve(arena_nbytes(tensors))
+        packed = [tensor for tensor in tensors if len(tensor.shape) > 1 and tensor.name not in prepacked]
         with self._kernels.gathering(self._pool.num_threads):
-            for name in {_layout_name(tensor.dtype) for tensor in tensors if len(tensor.shape) > 1}:
+            for name in {_layout_name(tensor.dtype) for tensor in packed}:
                 self._packing(name)
 
-    def load(self, tensor: LazyTensor) -> Buffer:
-        """A vector as float32, a matrix packed, a stack of matrices as a list of packed ones."""
-        if len(tensor.shape) < 2:
+    def load(self, tensor: LazyTensor, is_plain: bool) -> Buffer:
+        """A vector as float32, and whatever is to be plain; a matrix packed, a stack of matrices as a list of those."""
+        if len(tensor.shape) < 2 or is_plain:
             return np.array(tensor.to_float32())
-        rows, columns = tensor.shape[-2:]
-        stack = tensor.read().reshape(-1, rows, *_row_shape(tensor))
-        if tensor.dtype.name not in LAYOUTS:
-            self._dequantized[tensor.dtype.name] += np.array([1, tensor.nbytes, 4 * len(stack) * rows * columns])
-        packed = [self._load_matrix(matrix, tensor.dtype, columns) for matrix in stack]
-        return packed if len(tensor.shape) > 2 else packed[0]
+        room = self.arena.take(arena_nbytes([tensor]))
+        self._pack_into(room, tensor)
+        return self._loaded(tensor, room)
+
+    def prepack(self, tensor: LazyTensor) -> Bytes:
+        """The bytes of a loaded matrix or stack, zeros where pieces are filled up to whole cache lines."""
+        room = aligned_zeros(arena_nbytes([tensor]))
+        self._pack_into(room, tensor)
+        return room
+
+    def load_prepacked(self, tensor: LazyTensor, data: Bytes) -> Buffer:
+        """As `load`, from what `prepack` gave: one copy into the arena, whose huge pages a mapped file has not."""
+        room = self.arena.take(arena_nbytes([tensor]))
+        np.copyto(room, data)
+        return self._loaded(tensor, room)
 
     def notes(self) -> list[str]:
-        """Types dequantized at load and what they cost."""
+        """Types that run dequantized and what they cost."""
         notes = []
         for name, counts in sorted(self._dequantized.items()):
             count, in_file, in_memory = counts.tolist()
             notes.append(
-                f"{count} {name} tensor{'s' * (count != 1)} dequantized to F32 at load: "
+                f"{count} {name} tensor{'s' * (count != 1)} dequantized to F32: "
                 f"{in_memory / 1e6:.1f} MB in memory, {in_file / 1e6:.1f} MB in the file"
             )
         return notes
 
-    def _load_matrix(self, stored: NDArray[Any], element: DType, columns: int) -> PackedWeight:
-        name, rows = _layout_name(element), len(stored)
-        data = self.arena.take(packed_nbytes(name, rows, columns))
-        weight = PackedWeight(name, rows, columns, LAYOUTS[name].group_nbytes(columns), data, self._kernels)
-        for first, part in _parts(stored, element, columns):
-            self._pack(weight, first, np.ascontiguousarray(part))
-        return weight
+    def _loaded(self, tensor: LazyTensor, room: Bytes) -> Buffer:
+        weights = self._weights(tensor, room)
+        if tensor.dtype.name not in LAYOUTS:
+            self._dequantized[tensor.dtype.name] += np.array([1, tensor.nbytes, 4 * math.prod(tensor.shape)])
+        return weights if len(tensor.shape) > 2 else weights[0]
+
+    def _weights(self, tensor: LazyTensor, room: Bytes) -> list[PackedWeight]:
+        """The matrices of a tensor, one after another in `room`."""
+        rows, columns = tensor.shape[-2:]
+        name = _layout_name(tensor.dtype)
+        nbytes, group_nbytes = packed_nbytes(name, rows, columns), LAYOUTS[name].group_nbytes(columns)
+        starts = [i * rounded(nbytes) for i in range(math.prod(tensor.shape[:-2]))]
+        return [PackedWeight(name, rows, columns, group_nbytes, room[at : at + nbytes], self._kernels) for at in starts]
+
+    def _pack_into(self, room: Bytes, tensor: LazyTensor) -> None:
+        rows, columns = tensor.shape[-2:]
+        stack = tensor.read().reshape(-1, rows, *_row_shape(tensor))
+        for weight, stored in zip(self._weights(tensor, room), stack, strict=True):
+            for first, part in _parts(stored, tensor.dtype, columns):
+                self._pack(weight, first, np.ascontiguousarray(part))
 
     def _pack(self, weight: PackedWeight, first: int, stored: NDArray[Any]) -> None:
         """Pack rows from number `first` on, which must start a group."""
@@ -104,11 +130,11 @@ def arena_nbytes(tensors: Iterable[LazyTensor]) -> int:
 
 
 def _arena_nbytes(tensor: LazyTensor) -> int:
+    """Matrices one after another, each from a cache line on; none for a vector."""
     if len(tensor.shape) < 2:
         return 0
     *stack, rows, columns = tensor.shape
-    matrices = stack[0] if stack else 1
-    return matrices * rounded(packed_nbytes(_layout_name(tensor.dtype), rows, columns))
+    return math.prod(stack) * rounded(packed_nbytes(_layout_name(tensor.dtype), rows, columns))
 
 
 def _parts(stored: NDArray[Any], element: DType, columns: int) -> Iterator[tuple[int, NDArray[Any]]]:

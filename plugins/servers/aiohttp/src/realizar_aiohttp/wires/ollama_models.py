@@ -72,11 +72,6 @@ async def ollama_version(call: Call[None]) -> web.Response:
     return call.json({"version": version("realizar-core")})
 
 
-async def root(call: Call[None]) -> web.Response:
-    """The words by which programs recognize Ollama."""
-    return web.Response(text="Ollama is running")
-
-
 def _entry(model: ServedModel) -> dict[str, Any]:
     info = model.llm.info
     name = model.id if ":" in model.id else f"{model.id}:latest"
@@ -107,8 +102,6 @@ def _size(count: int) -> str:
 
 
 ROUTES = (
-    Route("GET", "/", root, None, "What programs recognize Ollama by"),
-    Route("HEAD", "/", root, None, "The same"),
     Route("GET", "/api/tags", tags, None, "Models, as Ollama's clients ask"),
     Route("HEAD", "/api/tags", tags, None, "The same"),
     Route("GET", "/api/ps", running, None, "Models in memory"),

@@ -1,0 +1,106 @@
+"""Each check, well and ill."""
+
+from __future__ import annotations
+
+import json
+from collections import namedtuple
+
+import pytest
+from click.testing import CliRunner
+
+from realizar.cli import doctor
+from realizar.errors import BackendUnavailable
+from realizar.plugins import Record
+from realizar.reference import NumpyBackend
+
+
+class Fast(NumpyBackend):
+    name = "fast"
+
+
+def _record(name: str, kind: str, status: str = "ok", detail: str = "") -> Record:
+    return Record(name, kind, f"realizar-{name}", "1.0", status, detail)
+
+
+WHOLE = [_record("gguf", "format"), _record("bpe", "tokenizer"), _record("aiohttp", "server")]
+
+
+@pytest.fixture(autouse=True)
+def well(monkeypatch, tmp_path):
+    """A machine where everything is as it should be."""
+    monkeypatch.setenv("REALIZAR_HOME", str(tmp_path))
+    monkeypatch.setattr(doctor, "available_memory", lambda: 8 << 30)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(50 << 30))
+    monkeypatch.setattr(doctor, "choose_backend", lambda: (Fast, "highest score 50"))
+    _install(monkeypatch, WHOLE)
+
+
+def _install(monkeypatch, records):
+    monkeypatch.setattr(doctor, "host", lambda: namedtuple("Host", "records")(records))
+
+
+def _checks() -> dict[str, doctor.Check]:
+    return {check.name: check for look in doctor.CHECKS for check in look()}
+
+
+def test_all_is_well():
+    assert {check.status for check in _checks().values()} == {"ok"}
+    result = CliRunner().invoke(doctor.doctor_command, [])
+    assert result.exit_code == 0
+    assert "realizar pull smollm2" in result.output
+
+
+@pytest.mark.parametrize(("memory", "status"), [(None, "ok"), (1 << 29, "warning")])
+def test_memory(monkeypatch, memory, status):
+    monkeypatch.setattr(doctor, "available_memory", lambda: memory)
+    assert _checks()["memory"].status == status
+
+
+def test_little_disk(monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(1 << 30))
+    assert _checks()["disk"].remedy == "free some, or set REALIZAR_HOME to another disk"
+
+
+def test_a_folder_that_cannot_be_written(monkeypatch):
+    monkeypatch.setattr(doctor.os, "access", lambda *_: False)
+    assert _checks()["disk"].status == "failed"
+    assert CliRunner().invoke(doctor.doctor_command, []).exit_code == 1
+
+
+@pytest.mark.parametrize(("kind", "status"), [("format", "failed"), ("tokenizer", "failed"), ("server", "warning")])
+def test_a_kind_that_nobody_brings(monkeypatch, kind, status):
+    _install(monkeypatch, [record for record in WHOLE if record.kind != kind])
+    check = _checks()[f"{kind}s"]
+    assert check.status == status
+    assert check.remedy.startswith("pip install 'realizar[")
+
+
+@pytest.mark.parametrize(("status", "said"), [("failed", "failed"), ("refused", "failed"), ("unavailable", "warning")])
+def test_a_plugin_that_does_not_work(monkeypatch, status, said):
+    _install(monkeypatch, [*WHOLE, _record("odd", "backend", status, "no such device")])
+    check = _checks()["plugin odd"]
+    assert check.status == said
+    assert "no such device" in check.detail
+
+
+def test_models_that_are_here(monkeypatch):
+    model = namedtuple("Model", "name status detail")
+    stored = [model("a", "ready", ""), model("b", "absent", ""), model("c", "damaged", "a byte is missing")]
+    monkeypatch.setattr(doctor, "list_models", lambda: stored)
+    checks = _checks()
+    assert checks["models"].detail == "a"
+    assert (checks["model c"].detail, checks["model c"].remedy) == ("a byte is missing", "realizar pull c")
+
+
+def test_only_the_reference_runs(monkeypatch):
+    monkeypatch.setattr(doctor, "choose_backend", lambda: (NumpyBackend, "highest score 1"))
+    assert _checks()["backend"].status == "warning"
+
+
+def test_nothing_runs(monkeypatch):
+    def none():
+        raise BackendUnavailable("no compute backend can run here")
+
+    monkeypatch.setattr(doctor, "choose_backend", none)
+    shown = json.loads(CliRunner().invoke(doctor.doctor_command, ["--json"]).output)
+    assert {"name": "backend", "status": "failed"}.items() <= next(c for c in shown if c["name"] == "backend").items()
