@@ -85,7 +85,7 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def third_party(session: nox.Session) -> None:
-    """Three distributions of strangers: listed, run and conforming."""
+    """Four distributions of strangers: listed, run and conforming."""
     session.install(*EVERYTHING)
     session.install(
         *(f"./{path.parent.relative_to(ROOT)}" for path in sorted(ROOT.glob("tests/third_party/*/pyproject.toml")))
@@ -155,6 +155,9 @@ def oracles(session: nox.Session) -> None:
         "safetensors",
         "ml_dtypes",
         "jsonschema[format]",
+        "openai",
+        "anthropic",
+        "ollama",
     )
     sources = ROOT / ".nox" / "llama_cpp"
     if not sources.exists():

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import runpy
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +87,39 @@ def write_directory(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
 def environ() -> dict[str, str]:
     """The environment for a child process, without settings that choose plugins or backends."""
     return {k: v for k, v in os.environ.items() if not k.startswith("REALIZAR_") or k == "REALIZAR_HOME"}
+
+
+@pytest.fixture(scope="session")
+def serve_process() -> Callable[..., AbstractContextManager[str]]:
+    """`realizar serve` in a process of its own, as a context manager that gives its URL; it must end cleanly."""
+
+    @contextlib.contextmanager
+    def serve(*args: object) -> Iterator[str]:
+        line = [sys.executable, "-m", "realizar", "serve", "--port", "0", *map(str, args)]
+        with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                ready = process.stdout.readline()  # empty if the process has ended
+                found = re.search(r"ready at (\S+)", ready)
+                assert found is not None, (ready, process.poll())
+                yield found[1]
+            finally:
+                process.send_signal(signal.SIGTERM)
+                code = process.wait(60)
+            assert code == 0
+
+    return serve
+
+
+@pytest.fixture(scope="session")
+def tiny_server(
+    serve_process: Callable[..., AbstractContextManager[str]], write_gguf: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:  # fmt: skip
+    """The URL of a server of our own that has a tiny model, "tiny", and asks for the key "secret"."""
+    keys = tmp_path_factory.mktemp("keys") / "keys"
+    keys.write_text("# a comment\nanother\nsecret\n")
+    model = write_gguf("F32", seed=0)
+    options = ("--served-model-name", "tiny", "--api-key-file", keys, "--backend", "numpy", "--server", "aiohttp")
+    with serve_process(model, *options) as url:
+        yield url

@@ -1,114 +1,23 @@
-"""A plugin for core's own tests: a format, a tokenizer, a backend without any slack and two that misbehave.
-
-A model file is JSON: the arguments of `tiny_model`, or of `tiny_encoder` beside "encoder": true, and "without":
-"config" or "tokenizer" to leave that out.
-"""
+"""A plugin for core's own tests: the kit's tiny models, a backend without any slack and two that misbehave."""
 
 from __future__ import annotations
 
-import codecs
-import json
-import re
 import time
-from collections.abc import Sequence
-from pathlib import Path
 
 import attrs
 import numpy as np
 
 from realizar import hookimpl
 from realizar.backend import Plan, Step, kernel
-from realizar.errors import FormatError, TokenizerError
 from realizar.formats import Format
-from realizar.model import ModelFile, TokenizerSpec
 from realizar.reference import NumpyBackend
-from realizar.testing.models import tiny_encoder, tiny_model
-from realizar.testing.vocabulary import BYTE_PIECES, CONTROL_PIECES
-from realizar.tokenizers import StreamDecoder, Tokenizer, TokenizerFactory
+from realizar.testing.tiny_files import ByteTokenizers, TinyFormat
+from realizar.tokenizers import TokenizerFactory
 
 REALIZAR_API = (1, 0)
 
-FIRST_BYTE = len(CONTROL_PIECES)
-
 NAN_ID, FAIL_ID = 298, 299
 """Prompt tokens at which the faulty backend gives NaN for that row, and fails the step."""
-
-
-class TinyFormat(Format):
-    """Reads `*.tiny`."""
-
-    name = "tiny"
-
-    def sniff(self, path: Path, head: bytes) -> int:
-        return 100 if path.suffix == ".tiny" else 0
-
-    def open(self, path: Path) -> ModelFile:
-        try:
-            options = json.loads(path.read_text())
-        except ValueError as error:
-            raise FormatError(f"{path}: not JSON: {error}") from error
-        missing = options.pop("without", "")
-        make = tiny_encoder if options.pop("encoder", False) else tiny_model
-        return attrs.evolve(make(**options).open(), path=path, format="tiny", **({missing: None} if missing else {}))
-
-
-class ByteTokenizer(Tokenizer):
-    """One token a byte; control tokens by their spelling if asked for."""
-
-    def __init__(self, spec: TokenizerSpec) -> None:
-        self.spec = spec
-        self._control = {spec.tokens[i]: i for i in range(FIRST_BYTE)}
-
-    def encode(self, text: str, *, add_special_tokens: bool = True, parse_special: bool = False) -> list[int]:
-        ids = [0] if add_special_tokens and self.spec.add_bos_token else []
-        pattern = f"({'|'.join(map(re.escape, self._control))})" if parse_special else r"(?!)()"
-        for part in re.split(pattern, text):
-            control = self._control.get(part) if parse_special else None
-            ids += [FIRST_BYTE + byte for byte in (part or "").encode()] if control is None else [control]
-        return ids
-
-    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        stream = self.stream(skip_special_tokens=skip_special_tokens)
-        return "".join(stream.push(i) for i in ids) + stream.finish()
-
-    def stream(self, *, skip_special_tokens: bool = True) -> StreamDecoder:
-        return ByteStream(self, skip_special_tokens)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        if not 0 <= token_id < len(self.spec.tokens):
-            raise TokenizerError(f"found token id {token_id}, expected one below {len(self.spec.tokens)}")
-        piece = self.spec.tokens[token_id]
-        if token_id < FIRST_BYTE or token_id == FAIL_ID:
-            return piece.encode()
-        return bytes(BYTE_PIECES.index(char) for char in piece)
-
-
-class ByteStream(StreamDecoder):
-    """UTF-8, incrementally."""
-
-    def __init__(self, tokenizer: ByteTokenizer, skip_special_tokens: bool) -> None:
-        self._tokenizer, self._skip = tokenizer, skip_special_tokens
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def push(self, token_id: int) -> str:
-        return self._decoder.decode(
-            b"" if self._skip and token_id < FIRST_BYTE else self._tokenizer.token_bytes(token_id)
-        )
-
-    def finish(self) -> str:
-        return self._decoder.decode(b"", final=True)
-
-
-class ByteTokenizers(TokenizerFactory):
-    """Builds the tokenizer of tiny models, before any installed plugin."""
-
-    name = "tiny"
-
-    def supports(self, spec: TokenizerSpec) -> int:
-        return 1000 if spec.model == "bpe" else 0
-
-    def build(self, spec: TokenizerSpec) -> Tokenizer:
-        return ByteTokenizer(spec)
 
 
 class Slow(NumpyBackend):

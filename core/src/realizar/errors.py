@@ -18,6 +18,10 @@ class ModelError(RealizarError):
     """A well-formed model cannot be run: unknown architecture, missing tensor, contradicting sizes."""
 
 
+class UnsupportedTask(ModelError):
+    """A model is asked for what its kind does not do: to generate, or to embed."""
+
+
 class TokenizerError(RealizarError):
     """A tokenizer cannot be built or a text cannot be encoded."""
 

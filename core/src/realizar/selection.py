@@ -15,6 +15,7 @@ from realizar.formats import Format
 from realizar.graph import Graph
 from realizar.model import ModelConfig, ModelFile, TokenizerSpec
 from realizar.plugins import FIRST_PARTY, Host, Record, host
+from realizar.servers import Server
 from realizar.tensors import LazyTensor
 from realizar.tokenizers import Tokenizer, TokenizerFactory
 
@@ -52,6 +53,19 @@ def choose_backend(name: str | None = None, plugins: Host | None = None) -> tupl
     if best is None:
         raise BackendUnavailable("no compute backend can run here; see: realizar --list-plugins")
     return best.contribution, f"highest score {best.score}"
+
+
+def choose_server(name: str | None = None, plugins: Host | None = None) -> Server:
+    """The server of that name, or the one of the highest priority; raises PluginError."""
+    plugins = plugins or host()
+    if name is not None:
+        found: Server = named("server", name, plugins).contribution
+        return found
+    best = _best(plugins.contributions("server"), lambda record: 1, "server")
+    if best is None:
+        raise PluginError("no server plugin is installed; install ours with: pip install 'realizar[aiohttp]'")
+    found = best.contribution
+    return found
 
 
 def open_model(path: Path, name: str | None = None, plugins: Host | None = None) -> ModelFile:

@@ -12,9 +12,10 @@ import click
 from realizar.errors import RealizarError
 
 COMMANDS = {
-    "run": "run", "chat": "chat", "embed": "embed", "tokenize": "tokenize", "inspect": "inspect", "bench": "bench",
-    "explain": "explain", "parity": "parity", "plan": "plan", "perplexity": "perplexity", "plugins": "plugins",
-    "warmup": "warmup", "bench-serve": "bench_serve", "top": "top", "doctor": "doctor",
+    "run": "run", "chat": "chat", "serve": "serve", "embed": "embed", "tokenize": "tokenize", "inspect": "inspect",
+    "bench": "bench", "explain": "explain", "parity": "parity", "plan": "plan", "perplexity": "perplexity",
+    "plugins": "plugins", "warmup": "warmup", "bench-serve": "bench_serve", "top": "top",
+    "doctor": "doctor",
     "convert": "convert", "quantize": "convert", "verify": "verify", "pull": "models",
     "list": "models", "rm": "models", "show": "models", "version": "version",
 }  # fmt: skip

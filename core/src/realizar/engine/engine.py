@@ -15,7 +15,7 @@ import attrs
 from realizar.engine.runner import ModelRunner
 from realizar.engine.scheduler import Scheduler
 from realizar.engine.sequence import Chunk, Logits, Sequence
-from realizar.engine.stats import Counters, EngineStats
+from realizar.engine.stats import Counters, EngineStats, SequenceState
 from realizar.errors import DeadlineExceeded, EngineFailed, QueueFull, RealizarError
 from realizar.trace import Tracer
 
@@ -67,6 +67,19 @@ class Engine:
             blocks_total=blocks.num_blocks, blocks_used=blocks.num_blocks - free, blocks_free=free,
             blocks_cached=blocks.num_cached, **attrs.asdict(plan.counters), **attrs.asdict(self._counters),
         )  # fmt: skip
+
+    @property
+    def sequences(self) -> list[SequenceState]:
+        """Every sequence that is open, those being computed first; of one moment or two adjacent ones."""
+        plan = self._scheduler
+        waiting = [(sequence, True) for sequence in (*tuple(plan.waiting), *tuple(self._submitted))]
+        return [
+            SequenceState(
+                sequence.request_id, len(sequence.token_ids), sequence.num_computed, sequence.max_total_tokens,
+                sequence.priority, waits,
+            )
+            for sequence, waits in [*((running, False) for running in tuple(plan.running)), *waiting]
+        ]  # fmt: skip
 
     def submit(self, *sequences: Sequence) -> None:
         """Queue sequences, all or none; `on_logits` or `on_error` of each will be called on the engine's thread.

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from realizar.engine.embedding import Embedding, fitted
 from realizar.engine.engine import Engine
 from realizar.engine.generation import Emit, Generation
 from realizar.engine.loader import LoadedModel, load_model, open_named
+from realizar.engine.model_info import ModelInfo
 from realizar.engine.pooling import PoolingType
 from realizar.engine.prompt import ChatOptions, Message, Prompt, PromptEncoder, Tools
 from realizar.engine.result import Completion, Piece
@@ -31,11 +32,11 @@ from realizar.engine.scoring import Scoring
 from realizar.engine.sequence import Sequence as EngineSequence
 from realizar.engine.service import Service
 from realizar.engine.sessions import Sessions
-from realizar.engine.sizes import cache_spec, context_of, largest_step
+from realizar.engine.sizes import LIMIT, cache_spec, context_of, largest_step
 from realizar.engine.speculation import PromptLookup, Proposer
-from realizar.engine.stats import EngineStats
+from realizar.engine.stats import EngineStats, SequenceState
 from realizar.engine.stream import PieceStream
-from realizar.errors import ContextOverflow, ModelError, RequestError
+from realizar.errors import ContextOverflow, ModelError, RequestError, UnsupportedTask
 from realizar.model import ModelConfig
 from realizar.progress import Progress, silent
 from realizar.sampling import SamplingParams
@@ -77,6 +78,7 @@ class LLM:
         if loaded.file.tokenizer is None:
             raise ModelError(f"{loaded.file.path}: {loaded.file.no_tokenizer or 'the file has no tokenizer'}")
         self.config: ModelConfig = loaded.config
+        self.info = ModelInfo.of(loaded.file)
         self.load_s = loaded.load_s
         self.backend_name = loaded.backend.name
         self.tokenizer: Tokenizer = build_tokenizer(loaded.file.tokenizer)
@@ -121,6 +123,11 @@ class LLM:
     def stats(self) -> EngineStats:
         """What the engine is doing, in numbers."""
         return self._engine.stats
+
+    @property
+    def sequences(self) -> list[SequenceState]:
+        """Every sequence that is open now."""
+        return self._engine.sequences
 
     def restart(self) -> None:
         """Take requests again after the engine's thread has failed (EngineFailed), with an empty cache."""
@@ -234,7 +241,7 @@ class LLM:
     async def astream(
         self, prompt: Prompt, params: SamplingParams | None = None, *, tools: Tools = None,
         chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
-    ) -> AsyncIterator[Piece]:  # fmt: skip
+    ) -> AsyncGenerator[Piece, None]:  # fmt: skip
         """`stream`, without blocking the event loop; closing the iterator cancels the request."""
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece | BaseException] = asyncio.Queue()
@@ -306,6 +313,10 @@ class LLM:
         self._prove_logits()
         self._engine.submit(*sequences)
 
+    def encode(self, prompt: Prompt, *, tools: Tools = None, **variables: Any) -> list[int]:
+        """The ids that a prompt becomes: a text, ids, or messages with the model's chat template."""
+        return self._prompts.encode(prompt, ChatOptions(tools, None, variables))
+
     def warm_up(self) -> None:
         """Run a prefill and a decode step, so that whatever is compiled on first use is."""
         if not self._gives_logits:
@@ -335,22 +346,32 @@ class LLM:
             sequence.request_id = sequences[0].request_id
         return sequences
 
+    @property
+    def max_running(self) -> int:
+        """How many sequences are computed together at most."""
+        return LIMIT.max_seqs
+
+    @property
+    def can_generate(self) -> bool:
+        """Whether the model gives text; otherwise it gives embeddings."""
+        return self._gives_logits
+
     def _prove_logits(self) -> None:
         if not self._gives_logits:
-            raise ModelError(
+            raise UnsupportedTask(
                 f"this {self.config.model_type} model gives embeddings, it cannot generate; "
                 f"use LLM.embed, or the command: realizar embed"
             )
 
     def _pooling(self, asked: PoolingType | None) -> PoolingType:
         if self._gives_logits:
-            raise ModelError(
+            raise UnsupportedTask(
                 f"this {self.config.model_type} model generates text, and its files do not say how it could embed one; "
                 f"use a model made for that: a directory with modules.json, or a GGUF file with a pooling_type"
             )
         kind = asked or self.config.pooling_type
         if kind is None:
-            raise ModelError(
+            raise UnsupportedTask(
                 "the model's files do not say how the hidden states of a text become one vector; "
                 "pass pooling= (--pooling) mean, cls or last"
             )

@@ -50,3 +50,18 @@ class Counters:
     cancelled: int = 0
     step_tokens: int = 0
     step_s: float = 0.0
+
+
+@attrs.frozen
+class SequenceState:
+    """One sequence at a moment. id: of its request. tokens: known, of which `computed` are in the cache.
+
+    max_tokens: how many it may grow to. waiting: whether it has no blocks yet, or lost them.
+    """
+
+    id: int
+    tokens: int
+    computed: int
+    max_tokens: int
+    priority: int
+    waiting: bool

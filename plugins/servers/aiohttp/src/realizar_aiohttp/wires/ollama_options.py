@@ -1,0 +1,96 @@
+"""What Ollama's requests have in common: options, names, times."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from realizar.engine import Completion
+from realizar.model_pool import ModelPool, ServedModel
+from realizar.sampling import SamplingParams
+from realizar_aiohttp.fields import field
+from realizar_aiohttp.problem import not_supported
+from realizar_aiohttp.wires.openai_logprobs import chat_logprobs
+from realizar_aiohttp.wires.openai_sampling import MAX_LOGPROBS, MAX_STOPS
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How tokens are chosen, by Ollama's names and with its defaults; others of its options are named as ignored."""
+
+    num_predict: int = field(-1, "below 0: until the context is full", low=-2)
+    temperature: float = field(0.8, low=0, high=100)
+    top_k: int = field(40, low=0)
+    top_p: float = field(0.9)
+    min_p: float = field(0.0)
+    repeat_penalty: float = field(1.0, "over prompt and answer as a whole")
+    presence_penalty: float = field(0.0)
+    frequency_penalty: float = field(0.0)
+    seed: int = field(-1, "below 0: chosen by the server")
+    stop: str | list[str] | None = field(None, max_items=MAX_STOPS)
+
+    def params(self, logprobs: int | None) -> SamplingParams:
+        """The parameters as the engine takes them; raises RequestError naming what is out of range."""
+        return SamplingParams(
+            max_tokens=None if self.num_predict < 0 else self.num_predict, temperature=self.temperature,
+            top_k=self.top_k, top_p=self.top_p, min_p=self.min_p, repetition_penalty=self.repeat_penalty,
+            presence_penalty=self.presence_penalty, frequency_penalty=self.frequency_penalty,
+            seed=None if self.seed < 0 else self.seed, stop=() if self.stop is None else self.stop, logprobs=logprobs,
+        )  # fmt: skip
+
+
+@attrs.frozen(kw_only=True)
+class OllamaRequest:
+    """Fields of /api/generate and /api/chat."""
+
+    model: str | None = field(None, max_chars=512)
+    options: Options = field(Options())
+    stream: bool = field(True, "one JSON object a line, instead of one for all")
+    format: Any = field(None, "refused")
+    think: bool | str | None = field(None, "whether the model may reason; refused unless false")
+    logprobs: bool = field(False)
+    top_logprobs: int | None = field(None, low=0, high=MAX_LOGPROBS)
+    keep_alive: str | float | None = field(None, "not used: models stay loaded", max_chars=32)
+
+    def params(self) -> SamplingParams:
+        """The parameters as the engine takes them; raises Problem for what is not served."""
+        if self.format not in (None, ""):
+            raise not_supported("format", "structured output is not served yet")
+        if self.think not in (None, False):
+            raise not_supported("think", "reasoning is not told apart from the answer yet")
+        return self.options.params((self.top_logprobs or 0) if self.logprobs else None)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Variables of the chat template."""
+        return {} if self.think is None else {"enable_thinking": False}
+
+
+def lease(pool: ModelPool, name: str | None) -> AbstractAsyncContextManager[ServedModel]:
+    """The model of that name; Ollama puts ":latest" behind names without a tag."""
+    return pool.lease(name if name in pool.ids else (name or "").removesuffix(":latest"))
+
+
+def stamp(seconds: float | None = None) -> str:
+    """A time as RFC 3339 has it; now if none is given."""
+    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def statistics(done: Completion, total_s: float) -> dict[str, Any]:
+    """The end of an answer: why, how many tokens, and nanoseconds."""
+    timings = done.timings
+    return {
+        "done": True, "done_reason": done.finish_reason, "total_duration": int(total_s * 1e9),
+        "load_duration": 0, "prompt_eval_count": timings.prompt_tokens,
+        "prompt_eval_duration": int(timings.prefill_s * 1e9), "eval_count": len(done.token_ids),
+        "eval_duration": int(timings.decode_s * 1e9),
+    }  # fmt: skip
+
+
+def logprobs_of(logprobs: Any, model: ServedModel) -> dict[str, Any]:
+    """The member `logprobs`, or nothing where none were asked for."""
+    return {} if logprobs is None else {"logprobs": chat_logprobs(logprobs, model.llm.tokenizer)["content"]}
