@@ -71,7 +71,8 @@ def tests(session: nox.Session, word: str) -> None:
         _pytest(session, PLUGINS, "tests", "--ignore=tests/oracles", "--ignore=tests/third_party")
         return
     folder = Path("core") if word == "core" else PLUGINS[word]
-    core = "./core[testing,hub,structured]" if word == "core" else "./core[testing]"
+    extras = {"core": "testing,hub,structured", "aiohttp": "testing,structured"}
+    core = f"./core[{extras.get(word, 'testing')}]"
     session.install("coverage", *([] if word == "core" else [f"./{folder}"]), core)
     _pytest(session, [] if word == "core" else [word], f"{folder}/tests", "--ignore-glob=*/test_conformance.py")
 

@@ -1,7 +1,8 @@
 """Tiny models as files, and a tokenizer for them that needs no plugin: what tests of engines and servers run on.
 
-A model file is JSON: the arguments of `tiny_model`, or of `tiny_encoder` beside "encoder": true, and "without":
-"config" or "tokenizer" to leave that out. A test's own plugin registers `TinyFormat` and `ByteTokenizers`.
+A model file is JSON: the arguments of `tiny_model`, or of `tiny_encoder` beside "encoder": true, "without": "config" or
+"tokenizer" to leave that out, and "chat_template" for one of its own. A test's own plugin registers `TinyFormat` and
+`ByteTokenizers`.
 """
 
 from __future__ import annotations
@@ -41,9 +42,11 @@ class TinyFormat(Format):
             options = json.loads(path.read_text())
         except ValueError as error:
             raise FormatError(f"{path}: not JSON: {error}") from error
-        missing = options.pop("without", "")
+        missing, template = options.pop("without", ""), options.pop("chat_template", None)
         make = tiny_encoder if options.pop("encoder", False) else tiny_model
         file = attrs.evolve(make(**options).open(), path=path, format="tiny")
+        if template is not None and file.tokenizer is not None:
+            file = attrs.evolve(file, tokenizer=attrs.evolve(file.tokenizer, chat_template=template))
         if missing == "config":
             return attrs.evolve(file, config=None)
         return attrs.evolve(file, tokenizer=None) if missing == "tokenizer" else file

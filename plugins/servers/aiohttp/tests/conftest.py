@@ -7,6 +7,7 @@ import inspect
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,23 @@ def settle() -> Callable[[LLM], Coroutine[Any, Any, None]]:
         assert stats.blocks_used == 0
 
     return settle
+
+
+@pytest.fixture(scope="session")
+def scripted(plugins: None, write_model: Callable[..., Path]) -> Iterator[Callable[[str, str], LLM]]:
+    """A model with a chat template that writes a text instead of what it would."""
+    models: dict[str, LLM] = {}
+
+    def scripted(template: str, text: str) -> LLM:
+        if template not in models:
+            path = write_model(chat_template=template, max_position_embeddings=2048)
+            models[template] = LLM(path, backend="scripted")
+        import_module("aiohttp_tiny_plugin").say(text)
+        return models[template]
+
+    yield scripted
+    for model in models.values():
+        model.close()
 
 
 def pytest_pyfunc_call(pyfuncitem: Any) -> bool | None:

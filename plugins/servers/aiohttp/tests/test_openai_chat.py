@@ -161,8 +161,6 @@ REFUSED = [
     ({"stop": [1]}, "stop"), ({"stop": [""]}, "stop"), ({"seed": 2**80}, "seed"), ({"stream": "yes"}, "stream"),
     ({"logit_bias": {"x": 1}}, "logit_bias"), ({"logit_bias": {"1": "a"}}, "logit_bias.1"),
     ({"min_tokens": 50}, "min_tokens"), ({"stream_options": 1}, "stream_options"),
-    ({"tools": [{"type": "function"}]}, "tools"), ({"tool_choice": "required"}, "tool_choice"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
     ({"chat_template_kwargs": {"chat_template": "{{ 7 * 7 }}"}}, "chat_template_kwargs.chat_template"),
 ]  # fmt: skip
 

@@ -9,7 +9,7 @@ from realizar import hookimpl
 from realizar.backend import Plan
 from realizar.formats import Format
 from realizar.reference import NumpyBackend
-from realizar.testing.tiny_files import ByteTokenizers, TinyFormat
+from realizar.testing.tiny_files import FIRST_BYTE, ByteTokenizers, TinyFormat
 from realizar.tokenizers import TokenizerFactory
 
 REALIZAR_API = (1, 0)
@@ -38,6 +38,28 @@ class Faulty(NumpyBackend):
         return super().logits(plan)
 
 
+class Scripted(NumpyBackend):
+    """Writes what the newest text of `SCRIPT` says, a byte a step, and ends; for one request at a time."""
+
+    name = "scripted"
+    priority = -1
+
+    def logits(self, plan: Plan) -> Any:
+        logits = super().logits(plan)
+        logits[: plan.step.num_rows, SCRIPT.pop(0) if SCRIPT else END] += 1e4
+        return logits
+
+
+def say(text: str) -> None:
+    """What the next answer is; for one that is constrained: what it would like to be."""
+    SCRIPT[:] = [FIRST_BYTE + byte for byte in text.encode()]
+
+
+SCRIPT: list[int] = []
+
+END = 2
+"""The end token of tiny models."""
+
 FAULTY_AFTER = 64
 """Tokens of a sequence beyond which the faulty backend fails."""
 
@@ -54,4 +76,4 @@ def realizar_tokenizers() -> list[TokenizerFactory]:
 
 @hookimpl
 def realizar_backends() -> list[type[NumpyBackend]]:
-    return [Slow, Faulty]
+    return [Slow, Faulty, Scripted]

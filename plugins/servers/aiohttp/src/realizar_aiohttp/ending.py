@@ -13,7 +13,7 @@ from realizar.tokenizers import Tokenizer
 
 @attrs.frozen
 class Ending:
-    """kind: an end token or stop id ("eos"), a stop string ("word", which is `word`), or the limit of tokens."""
+    """kind: an end token, a stop id or the end of a structure ("eos"), the stop string `word`, or the limit."""
 
     kind: Literal["eos", "word", "limit"]
     word: str | None = None
@@ -28,4 +28,4 @@ def ending(completion: Completion, params: SamplingParams, tokenizer: Tokenizer)
     if is_end or last in params.stop_token_ids:
         return Ending("eos")
     _, word = StopMatcher(params.stop).push(tokenizer.decode(completion.token_ids))
-    return Ending("word", word)
+    return Ending("eos") if word is None else Ending("word", word)

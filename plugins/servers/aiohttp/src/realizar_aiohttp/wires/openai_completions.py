@@ -11,20 +11,22 @@ from aiohttp import web
 from realizar.engine import Completion, Piece
 from realizar.model_pool import ServedModel
 from realizar_aiohttp.call import Call
+from realizar_aiohttp.constraint import constrained
 from realizar_aiohttp.fields import field
 from realizar_aiohttp.generation import Job, completions, num_answers, pieces
 from realizar_aiohttp.problem import not_supported, wrong_value
 from realizar_aiohttp.routes import Route
 from realizar_aiohttp.sse import OPENAI, event_stream
+from realizar_aiohttp.wires.openai_constraints import OpenAIConstraints
 from realizar_aiohttp.wires.openai_logprobs import completion_logprobs
-from realizar_aiohttp.wires.openai_sampling import MAX_LOGPROBS, MAX_N, OpenAISampling, envelope, usage
+from realizar_aiohttp.wires.openai_sampling import MAX_LOGPROBS, MAX_N, envelope, usage
 
 MAX_PROMPTS = 64
 """Prompts of one request."""
 
 
 @attrs.frozen(kw_only=True)
-class CompletionRequest(OpenAISampling):
+class CompletionRequest(OpenAIConstraints):
     """Texts, or their token ids, to be continued as they stand."""
 
     prompt: str | list[str] | list[int] | list[list[int]] = field()
@@ -58,8 +60,9 @@ class CompletionRequest(OpenAISampling):
 
 async def text_completions(call: Call[CompletionRequest]) -> web.StreamResponse:
     """Continue texts, all at once or as it is generated."""
-    body, jobs = call.body, call.body.jobs()
+    body, jobs, constraint = call.body, call.body.jobs(), call.body.constraint
     async with call.service.pool.lease(body.model) as model:
+        jobs = await constrained(jobs, constraint, model)
         echoes = [_echo(job.prompt, model) if body.echo else "" for job in jobs for _ in range(body.n)]
         if body.stream:
             return await _stream(call, model, jobs, echoes)

@@ -1,0 +1,96 @@
+"""A model's turn in a conversation, from what a request says to a job and to how its answers are read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from realizar.engine.prompt import TOOL_TEMPLATE
+from realizar.model import TokenizerSpec
+from realizar.model_pool import ServedModel
+from realizar.sampling import SamplingParams
+from realizar.tool_calls import ReasoningSplitter, tool_format
+from realizar.tool_calls.format import ToolFormat
+from realizar.tool_calls.reasoning import ThinkMarks, think_marks
+from realizar_aiohttp.answer import AnswerReader
+from realizar_aiohttp.constraint import Constraint
+from realizar_aiohttp.generation import Job
+from realizar_aiohttp.problem import not_supported
+from realizar_aiohttp.tools import Tools
+
+_TAIL = 32
+"""Tokens at the end of a prompt among which a mark would be that begins the reasoning."""
+
+
+@attrs.frozen
+class Begun:
+    """A job that may be generated, and what its answers are made of."""
+
+    job: Job
+    marks: ThinkMarks | None
+    form: ToolFormat | None
+    parallel: bool = True
+
+    def reader(self) -> AnswerReader:
+        """A reader for one answer."""
+        return AnswerReader(self.marks, self.form, parallel=self.parallel)
+
+
+@attrs.frozen(kw_only=True)
+class Turn:
+    """messages and variables: for the chat template. A constraint is on the whole answer, which then has no calls."""
+
+    messages: list[dict[str, Any]]
+    params: SamplingParams
+    variables: Mapping[str, Any] = attrs.field(factory=dict)
+    tools: Tools | None = None
+    constraint: Constraint | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.tools is not None and self.constraint is not None:
+            raise not_supported(
+                self.constraint.path, "goes not with tools that may be called", 'set tool_choice "none"'
+            )
+
+    async def begin(self, model: ServedModel) -> Begun:
+        """The job, encoded and with its structure compiled, in a thread; raises Problem for what cannot be kept."""
+        return await asyncio.to_thread(self._begin, model)
+
+    async def encoded(self, model: ServedModel) -> list[int]:
+        """The ids of the prompt alone."""
+        return await asyncio.to_thread(self._ids, model)
+
+    def _ids(self, model: ServedModel) -> list[int]:
+        offered = None if self.tools is None else self.tools.offered
+        return model.llm.encode(self.messages, tools=offered, **self.variables)
+
+    def _begin(self, model: ServedModel) -> Begun:
+        tokenizer, ids = model.llm.tokenizer, self._ids(model)
+        if self.constraint is not None:
+            params = attrs.evolve(self.params, structured=self.constraint.structure(tokenizer))
+            return Begun(Job(ids, params), None, None)
+        template = template_of(tokenizer.spec, self.tools)
+        marks = think_marks(template, tokenizer.decode(ids[-_TAIL:], skip_special_tokens=False))
+        # Some marks of reasoning and of calls are control tokens, which must not be left out of the text.
+        params = attrs.evolve(self.params, skip_special_tokens=marks is None and self.tools is None)
+        if self.tools is None:
+            return Begun(Job(ids, params), marks, None)
+        form = tool_format(template)
+        if self.tools.required:
+            structure = self.tools.structure(form, tokenizer, ReasoningSplitter(marks))
+            params = attrs.evolve(params, structured=structure)
+        return Begun(Job(ids, params), marks, form, self.tools.parallel)
+
+
+def template_of(spec: TokenizerSpec, tools: Tools | None) -> str | None:
+    """The chat template that counts: with tools the one for tools, if there is one."""
+    named = None if tools is None else spec.named_chat_templates.get(TOOL_TEMPLATE)
+    return spec.chat_template if named is None else named
+
+
+def can_think(model: ServedModel) -> bool:
+    """Whether the chat template has marks of reasoning."""
+    return think_marks(model.llm.tokenizer.spec.chat_template, "") is not None
