@@ -11,6 +11,7 @@ from realizar.sampling import SamplingParams
 
 HELLO = [{"role": "user", "content": "Hello"}]
 GREEDY: dict[str, Any] = {"messages": HELLO, "temperature": 0, "max_tokens": 8}
+BAD = [{"name": "f", "input_schema": {"type": "object", "properties": {"x": {"uniqueItems": True}}}}]
 
 
 async def post(client: Any, path: str = "/v1/messages", status: int = 200, **body: Any) -> Any:
@@ -87,7 +88,21 @@ async def test_tokens_are_counted_as_they_are_used(serving):
         ({"messages": [{"role": "system", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "messages[0].content[0].type"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
-        ({"tools": [{"name": "f"}]}, "tools"), ({"thinking": {"type": "enabled"}}, "thinking"),
+        ({"tools": [{"name": "f"}]}, "tools[0].input_schema"), ({"thinking": {"type": "enabled"}}, "thinking"),
+        ({"thinking": {"type": "always"}}, "thinking.type"),
+        ({"tools": [{"type": "web_search_20250305", "name": "w"}]}, "tools[0].type"),
+        ({"tools": [{"name": 1, "input_schema": {}}]}, "tools[0].name"),
+        ({"tool_choice": {"type": "any"}}, "tool_choice"), ({"tool_choice": {"type": "f"}}, "tool_choice.type"),
+        ({"tool_choice": {"type": "tool"}}, "tool_choice.name"),
+        ({"tools": BAD, "tool_choice": {"type": "any"}}, "tools[0].input_schema: #/properties/x/uniqueItems"),
+        ({"messages": [{"role": "user", "content": [{"type": "tool_result"}]}]}, "messages[0].content[0].tool_use_id"),
+        ({"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": 5}]}]},
+         "messages[0].content[0].content"),
+        ({"messages": [{"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "image"}]}]}]},
+         "messages[0].content[0].content[0]"),
+        ({"messages": [{"role": "assistant", "content": [{"type": "tool_use", "id": "a"}]}, *HELLO]},
+         "messages[0].content[0].name"),
         ({"temperature": -1}, "temperature"),
     ],
     ids=str,

@@ -77,8 +77,13 @@ async def test_a_stream_ends_without_done(serving, llm):
     ("change", "param"),
     [
         ({"prompt": None}, "prompt"), ({"prompt": []}, "prompt"), ({"prompt": [[]]}, "prompt"),
-        ({"prompt": [True]}, "prompt"), ({"prompt": 5}, "prompt"), ({"grammar": 'root ::= "a"'}, "grammar"),
-        ({"json_schema": {}}, None), ({"json_schema": {"type": "object"}}, "json_schema"),
+        ({"prompt": [True]}, "prompt"), ({"prompt": 5}, "prompt"), ({"grammar": "root ::= ("}, "grammar"),
+        ({"json_schema": {"type": "array", "uniqueItems": True}}, "json_schema"), ({"json_schema": "{"}, "json_schema"),
+        ({"grammar": 'root ::= "a"', "json_schema": {}}, "json_schema"), ({"grammar": ""}, None),
+        ({"samplers": ["top_k", "magic"]}, "samplers"), ({"samplers": ["top_k", "penalties"]}, "samplers"),
+        ({"samplers": ["penalties", "typ_p", "temperature"], "typical_p": 0.9}, None), ({"mirostat": 1}, "mirostat"),
+        ({"xtc_probability": 2}, "xtc_probability"), ({"dry_sequence_breakers": [""]}, "dry_sequence_breakers"),
+        ({"dry_multiplier": 0.8, "dry_penalty_last_n": -1, "top_n_sigma": -1}, None),
         ({"prompt": ["a", "b"], "stream": True}, "stream"), ({"logit_bias": [[1]]}, "logit_bias"),
         ({"logit_bias": 5}, "logit_bias"), ({"logit_bias": [[[], 1]]}, "logit_bias"), ({"n_probs": 99}, "n_probs"),
     ],
@@ -88,6 +93,37 @@ async def test_what_does_not_fit_is_refused(serving, change, param):
     async with serving() as client:
         found = await post(client, "/completion", status=400 if param else 200, **{"prompt": "a", **GREEDY, **change})
     assert param is None or found["error"]["param"] == param
+
+
+async def test_a_grammar_and_a_schema_are_kept(serving):
+    chance = {"prompt": "a", "temperature": 1.0, "seed": 4, "n_predict": 100}
+    schema = {"type": "object", "properties": {"age": {"type": "integer", "maximum": 99}}, "required": ["age"]}
+    async with serving() as client:
+        ruled = await post(client, "/completion", grammar='root ::= "yes" | "no"', **chance)
+        person = await post(client, "/completion", json_schema=schema, **chance)
+    assert ruled["content"] in ("yes", "no")
+    assert (ruled["stop_type"], ruled["stopping_word"]) == ("eos", "")
+    assert json.loads(person["content"])["age"] <= 99
+
+
+ACTING = [
+    ({"samplers": ["min_p", "temperature"], "min_p": 0.3}, {"samplers": ("min_p", "temperature"), "min_p": 0.3}),
+    ({"mirostat": 2, "mirostat_tau": 2}, {"mirostat": 2, "mirostat_tau": 2, "samplers": ("temperature", "mirostat")}),
+    ({"samplers": ["top_k"], "top_k": 3, "repeat_penalty": 2.0}, {"samplers": ("top_k",), "top_k": 3}),
+    ({"samplers": ["penalties"], "repeat_penalty": 2.0}, {"samplers": (), "repetition_penalty": 2.0}),
+    ({"samplers": ["typ_p"], "typical_p": 0.4}, {"samplers": ("typical_p",), "typical_p": 0.4}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "params"), ACTING, ids=str)
+async def test_samplers_act_as_they_are_named(serving, llm, asked, params):
+    off = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
+    chance = {"temperature": 0.7, "seed": 9}
+    wanted = llm.generate("The sky", SamplingParams(max_tokens=16, **chance, **params))
+    async with serving() as client:
+        found = await post(client, "/completion", prompt="The sky", n_predict=16, **{**chance, **off, **asked})
+    assert found["content"] == wanted.text
+    assert found["generation_settings"]["samplers"] == list(params["samplers"])
 
 
 async def test_tokenize_answers_by_the_field(serving, llm):

@@ -83,9 +83,9 @@ async def test_logprobs(serving, llm):
 
 async def test_options_that_are_not_known_are_named(serving):
     async with serving() as client:
-        options = {**OPTIONS, "mirostat": 1, "num_ctx": 64}
+        options = {**OPTIONS, "num_gpu": 1, "num_ctx": 64}
         response = await client.post("/api/chat", json={"messages": HELLO, "options": options, "stream": False})
-        assert response.headers["X-Realizar-Ignored-Fields"] == "options.mirostat, options.num_ctx"
+        assert response.headers["X-Realizar-Ignored-Fields"] == "options.num_gpu, options.num_ctx"
 
 
 async def test_asking_for_nothing_is_asking_whether_the_model_is_there(serving):
@@ -100,8 +100,12 @@ async def test_asking_for_nothing_is_asking_whether_the_model_is_there(serving):
     ("path", "change", "words"),
     [
         ("/api/generate", {"template": "{{ 7 }}"}, "template"), ("/api/generate", {"images": ["x"]}, "images"),
-        ("/api/generate", {"suffix": "x"}, "suffix"), ("/api/generate", {"format": "json"}, "format"),
-        ("/api/chat", {"think": True}, "think"), ("/api/chat", {"tools": [{"type": "function"}]}, "tools"),
+        ("/api/generate", {"suffix": "x"}, "suffix"), ("/api/generate", {"format": "xml"}, "format"),
+        ("/api/chat", {"think": True}, "think"), ("/api/chat", {"tools": [{"type": "function"}]}, "tools[0].function"),
+        ("/api/generate", {"think": "high"}, "think"), ("/api/generate", {"format": [1]}, "format"),
+        ("/api/chat", {"format": {"type": "array", "uniqueItems": True}}, "format: #/uniqueItems"),
+        ("/api/chat", {"options": {"mirostat": 1}}, "mirostat"),
+        ("/api/chat", {"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls[0].function"),
         ("/api/chat", {"messages": [{"role": "user", "images": ["x"]}]}, "messages[0].images"),
         ("/api/chat", {"options": {"temperature": "hot"}}, "options.temperature"),
         ("/api/chat", {"options": {"num_predict": 0}}, "max_tokens"),

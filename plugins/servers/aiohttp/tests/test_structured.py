@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from realizar.engine import LLM
+from realizar.sampling import SamplingParams
+
 HELLO = [{"role": "user", "content": "Hello"}]
 RANDOM: dict[str, Any] = {"temperature": 1.0, "seed": 5, "max_tokens": 150}
 SCHEMA = {
@@ -97,9 +100,15 @@ async def test_what_cannot_be_kept_is_refused_by_its_path(serving, asked, param,
             assert words in found["error"]["message"]
 
 
-async def test_without_the_extra_the_refusal_says_what_to_install(serving, write_model, pool_of, monkeypatch):
-    from realizar.engine import LLM
+async def test_samplers_act_here_too(serving, llm):
+    params = SamplingParams(**RANDOM | {"max_tokens": 12}, top_n_sigma=0.5, samplers=("top_n_sigma", "temperature"))
+    asked = {**RANDOM, "max_tokens": 12, "top_n_sigma": 0.5, "samplers": ["top_n_sigma", "temperature"]}
+    async with serving() as client:
+        found = await post(client, "/v1/chat/completions", messages=HELLO, **asked)
+    assert found["choices"][0]["message"]["content"] == llm.chat(HELLO, params).text
 
+
+async def test_without_the_extra_the_refusal_says_what_to_install(serving, write_model, pool_of, monkeypatch):
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with LLM(write_model(seed=4), backend="numpy") as llm:
         async with serving(pool_of(tiny=llm)) as client:

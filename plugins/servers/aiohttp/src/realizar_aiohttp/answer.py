@@ -13,8 +13,9 @@ from realizar.tool_calls.reasoning import ThinkMarks
 
 @attrs.define
 class FunctionCall:
-    """A call; arguments: the text of a JSON object. complete: whether the model itself wrote all of it."""
+    """A call; index: from 0; arguments: the text of a JSON object. complete: whether the model wrote all of it."""
 
+    index: int
     id: str
     name: str
     arguments: str = ""
@@ -36,12 +37,16 @@ class Answer:
                 self.content += text
             case Reasoning(text):
                 self.reasoning += text
-            case CallBegin(_, id, name):
-                self.calls.append(FunctionCall(id, name))
-            case CallArguments(index, text):
-                self.calls[index].arguments += text
-            case CallEnd(index, complete):
-                self.calls[index].complete = complete
+            case CallBegin(index, id, name):
+                self.calls.append(FunctionCall(index, id, name))
+            case CallArguments(_, text):
+                self.calls[-1].arguments += text
+            case CallEnd(_, complete):
+                self.calls[-1].complete = complete
+
+    def __bool__(self) -> bool:
+        """Whether anything was said."""
+        return bool(self.content or self.reasoning or self.calls)
 
 
 class AnswerReader:
@@ -61,6 +66,16 @@ class AnswerReader:
     def push(self, piece: Piece) -> list[Delta]:
         """What became certain with a piece; all of it with the last one."""
         return self._read(piece.text, last=piece.completion is not None)
+
+    def said(self, piece: Piece) -> Answer:
+        """What became certain with a piece; a call once it is whole."""
+        said = Answer()
+        for delta in self.push(piece):
+            if isinstance(delta, CallEnd):
+                said.calls.append(self.answer.calls[delta.index])
+            elif isinstance(delta, (Content, Reasoning)):
+                said.add(delta)
+        return said
 
     def whole(self, done: Completion) -> Answer:
         """The answer that is there at once."""

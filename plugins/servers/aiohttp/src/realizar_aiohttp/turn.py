@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -27,12 +27,16 @@ _TAIL = 32
 
 @attrs.frozen
 class Begun:
-    """A job that may be generated, and what its answers are made of."""
+    """A job whose prompt is ids, and what its answers are made of."""
 
     job: Job
     marks: ThinkMarks | None
     form: ToolFormat | None
     parallel: bool = True
+
+    def behind(self, ids: Sequence[int]) -> Begun:
+        """The same behind the ids of an earlier exchange."""
+        return attrs.evolve(self, job=attrs.evolve(self.job, prompt=[*ids, *self.job.prompt]))
 
     def reader(self) -> AnswerReader:
         """A reader for one answer."""
@@ -91,6 +95,7 @@ def template_of(spec: TokenizerSpec, tools: Tools | None) -> str | None:
     return spec.chat_template if named is None else named
 
 
-def can_think(model: ServedModel) -> bool:
-    """Whether the chat template has marks of reasoning."""
-    return think_marks(model.llm.tokenizer.spec.chat_template, "") is not None
+def prove_thinks(model: ServedModel, path: str) -> None:
+    """Refuse the field that asks for reasoning where the chat template has no marks of it."""
+    if think_marks(model.llm.tokenizer.spec.chat_template, "") is None:
+        raise not_supported(path, f"the chat template of {model.id} knows no reasoning", "leave it out")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import uuid
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 from aiohttp import web
@@ -13,6 +12,7 @@ from aiohttp import web
 from realizar.engine import Completion
 from realizar.model_pool import ServedModel
 from realizar.sampling import SamplingParams
+from realizar_aiohttp.answer import Answer
 from realizar_aiohttp.call import Call
 from realizar_aiohttp.ending import ending
 from realizar_aiohttp.fields import field
@@ -20,24 +20,19 @@ from realizar_aiohttp.generation import Job, completions, pieces
 from realizar_aiohttp.problem import not_supported, wrong_value
 from realizar_aiohttp.routes import Route
 from realizar_aiohttp.sse import ANTHROPIC, event_stream
+from realizar_aiohttp.structure import show
+from realizar_aiohttp.tools import MAX_TOOLS
+from realizar_aiohttp.turn import Begun, Turn, prove_thinks
+from realizar_aiohttp.wires.anthropic_blocks import (
+    Block,
+    BlockEvents,
+    Message,
+    answer_blocks,
+    anthropic_tools,
+    template_messages,
+    text_of,
+)  # fmt: skip
 from realizar_aiohttp.wires.openai_sampling import MAX_STOPS
-
-
-@attrs.frozen(kw_only=True)
-class Block:
-    """A block of a content; texts are the only ones that the models here read."""
-
-    type: str = field(doc='"text"', max_chars=64)
-    text: str | None = field(None)
-    cache_control: dict[str, Any] | None = field(None, "not used: every prefix is treated alike", max_items=16)
-
-
-@attrs.frozen(kw_only=True)
-class Message:
-    """One turn."""
-
-    role: Literal["user", "assistant"] = field()
-    content: str | list[Block] = field(max_items=1024)
 
 
 @attrs.frozen(kw_only=True)
@@ -47,27 +42,38 @@ class CountRequest:
     messages: list[Message] = field(max_items=4096)
     model: str | None = field(None, max_chars=512)
     system: str | list[Block] | None = field(None, max_items=64)
-    tools: list[dict[str, Any]] | None = field(None, "refused", max_items=128)
-    tool_choice: dict[str, Any] | None = field(None, max_items=16)
-    thinking: dict[str, Any] | None = field(None, "refused unless it is disabled", max_items=16)
+    tools: list[dict[str, Any]] | None = field(None, "functions that the answer may call", max_items=MAX_TOOLS)
+    tool_choice: dict[str, Any] | None = field(None, '"auto", "any", "tool" (and a name) or "none"', max_items=16)
+    thinking: dict[str, Any] | None = field(None, "whether the model may reason; its budget is not kept", max_items=16)
 
-    def conversation(self) -> list[dict[str, Any]]:
-        """The messages as a chat template sees them; raises Problem with the path of what it cannot be shown."""
+    @property
+    def thinks(self) -> bool:
+        """Whether reasoning is asked for."""
+        kind = (self.thinking or {}).get("type", "disabled")
+        if kind not in ("enabled", "disabled", "adaptive"):
+            raise wrong_value("thinking.type", show(kind), '"enabled", "disabled" or "adaptive"')
+        return bool(kind != "disabled")
+
+    def turn(self) -> Turn:
+        """What is to be answered; raises Problem with the path of what does not fit."""
+        return Turn(
+            messages=self._conversation(), params=self.params(), variables={"enable_thinking": self.thinks},
+            tools=anthropic_tools(self.tools, self.tool_choice),
+        )  # fmt: skip
+
+    def params(self) -> SamplingParams:
+        """Nothing is generated where tokens are counted."""
+        return SamplingParams()
+
+    def _conversation(self) -> list[dict[str, Any]]:
         if not self.messages:
             raise wrong_value("messages", "an empty list", "at least one message")
         if self.messages[-1].role == "assistant":
             last = f"messages[{len(self.messages) - 1}].role"
             raise not_supported(last, "found 'assistant' at the end, and answers that were begun are not continued")
-        if self.tools:
-            raise not_supported("tools", "tool calls are not served yet", "describe them in `system`")
-        if (self.thinking or {}).get("type", "disabled") != "disabled":
-            raise not_supported("thinking", "reasoning is not told apart from the answer yet")
-        system = [] if self.system is None else [{"role": "system", "content": _text(self.system, "system")}]
-        turns = [
-            {"role": message.role, "content": _text(message.content, f"messages[{i}].content")}
-            for i, message in enumerate(self.messages)
-        ]
-        return [*system, *turns]
+        system = [] if self.system is None else [{"role": "system", "content": text_of(self.system, "system")}]
+        turns = [template_messages(message, f"messages[{i}]") for i, message in enumerate(self.messages)]
+        return [*system, *(each for turn in turns for each in turn)]
 
 
 @attrs.frozen(kw_only=True)
@@ -91,39 +97,37 @@ class MessagesRequest(CountRequest):
 
 async def messages(call: Call[MessagesRequest]) -> web.StreamResponse:
     """Answer a conversation, all at once or as it is generated."""
-    conversation, params = call.body.conversation(), call.body.params()
+    turn = call.body.turn()
     async with call.service.pool.lease(call.body.model) as model:
-        job = Job(await asyncio.to_thread(model.llm.encode, conversation), params)
+        if call.body.thinks:
+            prove_thinks(model, "thinking")
+        begun = await turn.begin(model)
         if call.body.stream:
-            return await _stream(call, model, job)
-        (done,) = await completions(call.service, model, [job])
-        content = [{"type": "text", "text": done.text}]
-        return call.json({**_message(model, job, done), "content": content})
+            return await _stream(call, model, begun)
+        (done,) = await completions(call.service, model, [begun.job])
+        answer = begun.reader().whole(done)
+        return call.json({**_message(model, begun.job, done, answer), "content": answer_blocks(answer)})
 
 
 async def count_tokens(call: Call[CountRequest]) -> web.Response:
     """How many tokens a conversation is, with all that the chat template adds."""
-    conversation = call.body.conversation()
+    turn = call.body.turn()
     async with call.service.pool.lease(call.body.model) as model:
-        ids = await asyncio.to_thread(model.llm.encode, conversation)
-    return call.json({"input_tokens": len(ids)})
+        return call.json({"input_tokens": len(await turn.encoded(model))})
 
 
-async def _stream(call: Call[MessagesRequest], model: ServedModel, job: Job) -> web.StreamResponse:
-    """message_start, one content block in deltas, message_delta with the reason of the end, message_stop."""
-    opening: list[dict[str, Any]] = [
-        {"type": "message_start", "message": {**_message(model, job, None), "content": []}},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-    ]
+async def _stream(call: Call[MessagesRequest], model: ServedModel, begun: Begun) -> web.StreamResponse:
+    """message_start, content blocks in deltas, message_delta with the reason of the end, message_stop."""
+    job, reader = begun.job, begun.reader()
+    blocks = BlockEvents()
+    opening = [{"type": "message_start", "message": {**_message(model, job, None, reader.answer), "content": []}}]
     async with event_stream(call, ANTHROPIC) as events:
         async with contextlib.aclosing(pieces(call.service, model, [job])) as stream:
             async for _, piece in stream:
                 sent, opening = opening, []
-                if piece.text:
-                    delta = {"type": "text_delta", "text": piece.text}
-                    sent.append({"type": "content_block_delta", "index": 0, "delta": delta})
+                sent += [event for delta in reader.push(piece) for event in blocks.events(delta)]
                 if piece.completion is not None:
-                    sent += _closing(_message(model, job, piece.completion))
+                    sent += blocks.finish() + _closing(_message(model, job, piece.completion, reader.answer))
                 if sent:
                     await events.send(*sent)
     return events.response
@@ -131,14 +135,10 @@ async def _stream(call: Call[MessagesRequest], model: ServedModel, job: Job) -> 
 
 def _closing(message: dict[str, Any]) -> list[dict[str, Any]]:
     delta = {"stop_reason": message["stop_reason"], "stop_sequence": message["stop_sequence"]}
-    return [
-        {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": delta, "usage": message["usage"]},
-        {"type": "message_stop"},
-    ]
+    return [{"type": "message_delta", "delta": delta, "usage": message["usage"]}, {"type": "message_stop"}]
 
 
-def _message(model: ServedModel, job: Job, done: Completion | None) -> dict[str, Any]:
+def _message(model: ServedModel, job: Job, done: Completion | None, answer: Answer) -> dict[str, Any]:
     """The message without its content; None: as it is before the first token."""
     assert isinstance(job.prompt, list)
     usage = {"input_tokens": len(job.prompt), "output_tokens": 0 if done is None else len(done.token_ids)}
@@ -146,23 +146,12 @@ def _message(model: ServedModel, job: Job, done: Completion | None) -> dict[str,
     if done is not None:
         end = ending(done, job.params, model.llm.tokenizer)
         reason = {"eos": "end_turn", "word": "stop_sequence", "limit": "max_tokens"}[end.kind]
+        reason = "tool_use" if answer.calls and end.kind == "eos" else reason
         word = end.word
     return {
         "id": f"msg_{uuid.uuid4().hex}", "type": "message", "role": "assistant", "model": model.id,
         "stop_reason": reason, "stop_sequence": word, "usage": usage,
     }  # fmt: skip
-
-
-def _text(content: str | list[Block], path: str) -> str:
-    """The text of a content; blocks are joined by line ends."""
-    if isinstance(content, str):
-        return content
-    for i, block in enumerate(content):
-        if block.type != "text":
-            raise not_supported(f"{path}[{i}].type", f"found {block.type!r}, and the models here read only text")
-        if block.text is None:
-            raise wrong_value(f"{path}[{i}].text", "nothing", "a text")
-    return "\n".join(block.text or "" for block in content)
 
 
 ROUTES = (

@@ -14,6 +14,7 @@ from realizar.engine import Completion, Piece, Timings
 from realizar.model_pool import ServedModel
 from realizar.sampling import SamplingParams
 from realizar_aiohttp.call import Call
+from realizar_aiohttp.constraint import Constraint, constrained, only_one
 from realizar_aiohttp.ending import ending
 from realizar_aiohttp.fields import field
 from realizar_aiohttp.generation import Job, completions, pieces
@@ -24,10 +25,11 @@ from realizar_aiohttp.structure import show
 from realizar_aiohttp.wires.openai_completions import MAX_PROMPTS
 from realizar_aiohttp.wires.openai_logprobs import chat_logprobs
 from realizar_aiohttp.wires.openai_sampling import MAX_LOGPROBS, MAX_STOPS
+from realizar_aiohttp.wires.samplers import LLAMA_CPP_ORDER, SAMPLER_NAMES, SamplerFields, says_penalties
 
 
 @attrs.frozen(kw_only=True)
-class CompletionRequest:
+class CompletionRequest(SamplerFields):
     """Texts, ids, or both in a row, to be continued; names and defaults are llama.cpp's."""
 
     prompt: Any = field(doc="a text, ids, a list of both, or a list of such prompts")
@@ -48,8 +50,8 @@ class CompletionRequest:
     return_tokens: bool = field(False, "the ids of the answer")
     stream: bool = field(False)
     cache_prompt: bool = field(True, "the server decides what it keeps; not used")
-    grammar: str | None = field(None, "refused")
-    json_schema: Any = field(None, "refused")
+    grammar: str | None = field(None, "GBNF or Lark; empty: none")
+    json_schema: Any = field(None, "what the answer must validate against")
 
     @property
     def prompts(self) -> list[Any]:
@@ -64,16 +66,24 @@ class CompletionRequest:
 
     def params(self) -> SamplingParams:
         """The parameters as the engine takes them; raises Problem or RequestError for what is not served."""
-        for name in ("grammar", "json_schema"):
-            if getattr(self, name):
-                raise not_supported(name, "structured output is not served yet")
+        acting: dict[str, Any] = {"samplers": LLAMA_CPP_ORDER, **self.sampler_params()}
+        if says_penalties(self.samplers):
+            acting |= {
+                "repetition_penalty": self.repeat_penalty, "presence_penalty": self.presence_penalty,
+                "frequency_penalty": self.frequency_penalty,
+            }  # fmt: skip
         return SamplingParams(
             max_tokens=None if self.n_predict < 0 else self.n_predict, temperature=self.temperature, top_k=self.top_k,
-            top_p=self.top_p, min_p=self.min_p, repetition_penalty=self.repeat_penalty,
-            presence_penalty=self.presence_penalty, frequency_penalty=self.frequency_penalty,
-            seed=None if self.seed < 0 else self.seed, stop=self.stop or (), ignore_eos=self.ignore_eos,
-            logit_bias=_bias(self.logit_bias), logprobs=self.n_probs or None,
+            top_p=self.top_p, min_p=self.min_p, seed=None if self.seed < 0 else self.seed, stop=self.stop or (),
+            ignore_eos=self.ignore_eos, logit_bias=_bias(self.logit_bias), logprobs=self.n_probs or None, **acting,
         )  # fmt: skip
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """What the answer must be; raises Problem for two of them."""
+        rules = [Constraint("grammar", "grammar", self.grammar)] if self.grammar else []
+        schemas = [Constraint("json_schema", "json", self.json_schema)] if self.json_schema is not None else []
+        return only_one(rules + schemas)
 
 
 def _is_row(value: Any) -> bool:
@@ -99,11 +109,12 @@ def _bias(given: Any) -> dict[Any, Any]:
 async def completion(call: Call[CompletionRequest]) -> web.StreamResponse:
     """Continue prompts; several give a list of answers."""
     body = call.body
-    prompts, params = body.prompts, body.params()
+    prompts, params, constraint = body.prompts, body.params(), body.constraint
     if body.stream and len(prompts) > 1:
         raise not_supported("stream", "goes with one prompt", "send the prompts one by one")
     async with call.service.pool.lease(body.model) as model:
         jobs = [Job(await asyncio.to_thread(_ids, prompt, model), params) for prompt in prompts]
+        jobs = await constrained(jobs, constraint, model)
         if body.stream:
             return await _stream(call, model, jobs[0])
         done = await completions(call.service, model, jobs)
@@ -150,7 +161,7 @@ def settings(params: SamplingParams) -> dict[str, Any]:
         "top_k": params.top_k, "top_p": params.top_p, "min_p": params.min_p,
         "repeat_penalty": params.repetition_penalty, "presence_penalty": params.presence_penalty,
         "frequency_penalty": params.frequency_penalty, "stop": list(params.stop), "ignore_eos": params.ignore_eos,
-        "n_probs": params.logprobs or 0,
+        "n_probs": params.logprobs or 0, **{name: getattr(params, name) for name in SAMPLER_NAMES},
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,13 +13,18 @@ import attrs
 from aiohttp import web
 
 from realizar.model_pool import ServedModel
+from realizar_aiohttp.answer import Answer
 from realizar_aiohttp.call import Call
+from realizar_aiohttp.constraint import constrained
 from realizar_aiohttp.fields import field
 from realizar_aiohttp.generation import Job, completions, pieces
 from realizar_aiohttp.problem import not_implemented, not_supported
 from realizar_aiohttp.routes import Route
 from realizar_aiohttp.sse import NDJSON, event_stream
+from realizar_aiohttp.tools import MAX_TOOLS, openai_tools
+from realizar_aiohttp.turn import Begun, Turn
 from realizar_aiohttp.wires.ollama_options import OllamaRequest, lease, logprobs_of, stamp, statistics
+from realizar_aiohttp.wires.openai_messages import tool_call
 
 
 @attrs.frozen(kw_only=True)
@@ -43,7 +49,21 @@ class ChatMessage:
     thinking: str | None = field(None)
     images: list[Any] | None = field(None, "refused", max_items=64)
     tool_calls: list[dict[str, Any]] | None = field(None, max_items=128)
-    tool_name: str | None = field(None, max_chars=256)
+    tool_name: str | None = field(None, "the function that this is the result of", max_chars=256)
+
+    def shown(self, path: str) -> dict[str, Any]:
+        """The message as a chat template sees it."""
+        if self.images:
+            raise not_supported(f"{path}.images", "the models here read only text")
+        found = attrs.asdict(self, recurse=False, filter=lambda _, value: value is not None)
+        if self.tool_name is not None:
+            found["name"] = self.tool_name
+        if self.tool_calls is not None:
+            found["tool_calls"] = [
+                {"type": "function", **tool_call(call, f"{path}.tool_calls[{i}]")}
+                for i, call in enumerate(self.tool_calls)
+            ]
+        return found
 
 
 @attrs.frozen(kw_only=True)
@@ -51,11 +71,18 @@ class ChatRequest(OllamaRequest):
     """A conversation to be answered; one without messages only asks whether the model is there."""
 
     messages: list[ChatMessage] = field((), max_items=4096)
-    tools: list[dict[str, Any]] | None = field(None, "refused", max_items=128)
+    tools: list[dict[str, Any]] | None = field(None, "functions that the answer may call", max_items=MAX_TOOLS)
+
+    def turn(self) -> Turn:
+        """What is to be answered; raises Problem with the path of what does not fit."""
+        return Turn(
+            messages=[message.shown(f"messages[{i}]") for i, message in enumerate(self.messages)],
+            params=self.params(), variables=self.variables, tools=openai_tools(self.tools), constraint=self.constraint,
+        )  # fmt: skip
 
 
-Member = Callable[[str], dict[str, Any]]
-"""Puts a text where the route's objects have it."""
+Member = Callable[[Answer], dict[str, Any]]
+"""Puts what was said where the route's objects have it."""
 
 
 async def generate(call: Call[GenerateRequest]) -> web.StreamResponse:
@@ -64,79 +91,83 @@ async def generate(call: Call[GenerateRequest]) -> web.StreamResponse:
     for name in ("template", "suffix", "images"):
         if getattr(body, name):
             raise not_supported(name, "is not served; templates come from the model, and it reads only text")
-    params = body.params()
+    params, constraint = body.params(), body.constraint
     async with lease(call.service.pool, body.model) as model:
         if not body.prompt:
             return _loaded(call, model, _response)
-        prompt = await asyncio.to_thread(_prompt_ids, body, model)
-        return await _answer(call, model, Job(prompt, params), _response, with_context=True)
+        body.prove_thinks(model)
+        if body.raw or model.llm.tokenizer.spec.chat_template is None:
+            job = Job(await asyncio.to_thread(model.llm.encode, body.prompt), params)
+            begun = Begun((await constrained([job], constraint, model))[0], None, None)
+        else:
+            messages = [{"role": "system", "content": body.system}] if body.system else []
+            messages.append({"role": "user", "content": body.prompt})
+            turn = Turn(messages=messages, params=params, variables=body.variables, constraint=constraint)
+            begun = await turn.begin(model)
+        return await _answer(call, model, begun.behind(body.context or ()), _response, with_context=True)
 
 
 async def chat(call: Call[ChatRequest]) -> web.StreamResponse:
     """Answer a conversation."""
     body = call.body
-    if body.tools:
-        raise not_supported("tools", "tool calls are not served yet", "describe them in the system message")
-    for i, message in enumerate(body.messages):
-        if message.images:
-            raise not_supported(f"messages[{i}].images", "the models here read only text")
-    params = body.params()
+    turn = body.turn()
     async with lease(call.service.pool, body.model) as model:
         if not body.messages:
             return _loaded(call, model, _message)
-        given = [attrs.asdict(message, filter=lambda _, value: value is not None) for message in body.messages]
-        return await _answer(call, model, Job(given, params, body.variables), _message)
+        body.prove_thinks(model)
+        return await _answer(call, model, await turn.begin(model), _message)
 
 
-def _prompt_ids(body: GenerateRequest, model: ServedModel) -> list[int]:
-    """The ids of a prompt, behind those of the context; blocks."""
-    spec = model.llm.tokenizer.spec
-    if body.raw or spec.chat_template is None:
-        ids = model.llm.encode(body.prompt)
-    else:
-        system = [{"role": "system", "content": body.system}] if body.system else []
-        ids = model.llm.encode([*system, {"role": "user", "content": body.prompt}], **body.variables)
-    return [*(body.context or ()), *ids]
+def _thinking(answer: Answer) -> dict[str, Any]:
+    return {"thinking": answer.reasoning} if answer.reasoning else {}
 
 
-def _response(text: str) -> dict[str, Any]:
-    return {"response": text}
+def _response(answer: Answer) -> dict[str, Any]:
+    return {"response": answer.content, **_thinking(answer)}
 
 
-def _message(text: str) -> dict[str, Any]:
-    return {"message": {"role": "assistant", "content": text}}
+def _message(answer: Answer) -> dict[str, Any]:
+    """Arguments are an object here."""
+    message = {"role": "assistant", "content": answer.content, **_thinking(answer)}
+    calls = [
+        {"id": call.id, "function": {"index": call.index, "name": call.name, "arguments": json.loads(call.arguments)}}
+        for call in answer.calls
+    ]
+    return {"message": {**message, **({"tool_calls": calls} if calls else {})}}
 
 
 def _loaded(call: Call[Any], model: ServedModel, member: Member) -> web.Response:
     if call.body.keep_alive in (0, "0"):
         raise not_implemented("models stay loaded for as long as the server runs; keep_alive 0 is not served")
     head = {"model": model.id, "created_at": stamp()}
-    return call.json({**head, **member(""), "done": True, "done_reason": "load"})
+    return call.json({**head, **member(Answer()), "done": True, "done_reason": "load"})
 
 
 async def _answer(
-    call: Call[Any], model: ServedModel, job: Job, member: Member, *, with_context: bool = False
+    call: Call[Any], model: ServedModel, begun: Begun, member: Member, *, with_context: bool = False
 ) -> web.StreamResponse:
     """The answer as lines, or as one object that has all of it. with_context: ids for another request to go on from."""
     started_s = time.perf_counter()
+    reader = begun.reader()
 
-    def line(text: str, rest: dict[str, Any]) -> dict[str, Any]:
-        return {"model": model.id, "created_at": stamp(), **member(text), "done": False, **rest}
+    def line(said: Answer, rest: dict[str, Any]) -> dict[str, Any]:
+        return {"model": model.id, "created_at": stamp(), **member(said), "done": False, **rest}
 
     def end(done: Any) -> dict[str, Any]:
         context = {"context": [*done.prompt_token_ids, *done.token_ids]} if with_context else {}
         return {**statistics(done, time.perf_counter() - started_s), **context}
 
     if not call.body.stream:
-        (done,) = await completions(call.service, model, [job])
-        return call.json(line(done.text, {**end(done), **logprobs_of(done.logprobs, model)}))
+        (done,) = await completions(call.service, model, [begun.job])
+        return call.json(line(reader.whole(done), {**end(done), **logprobs_of(done.logprobs, model)}))
     async with event_stream(call, NDJSON) as events:
-        async with contextlib.aclosing(pieces(call.service, model, [job])) as stream:
+        async with contextlib.aclosing(pieces(call.service, model, [begun.job])) as stream:
             async for _, piece in stream:
-                if piece.text or piece.logprobs:
-                    await events.send(line(piece.text, logprobs_of(piece.logprobs, model)))
+                said = reader.said(piece)
+                if said or piece.logprobs:
+                    await events.send(line(said, logprobs_of(piece.logprobs, model)))
                 if piece.completion is not None:
-                    await events.send(line("", end(piece.completion)))
+                    await events.send(line(Answer(), end(piece.completion)))
     return events.response
 
 

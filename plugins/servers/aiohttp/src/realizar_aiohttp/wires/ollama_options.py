@@ -11,10 +11,15 @@ import attrs
 from realizar.engine import Completion
 from realizar.model_pool import ModelPool, ServedModel
 from realizar.sampling import SamplingParams
+from realizar.sampling.params import DEFAULT_SAMPLERS
+from realizar_aiohttp.constraint import ANY_OBJECT, Constraint
 from realizar_aiohttp.fields import field
-from realizar_aiohttp.problem import not_supported
+from realizar_aiohttp.problem import wrong_value
+from realizar_aiohttp.structure import show
+from realizar_aiohttp.turn import prove_thinks
 from realizar_aiohttp.wires.openai_logprobs import chat_logprobs
 from realizar_aiohttp.wires.openai_sampling import MAX_LOGPROBS, MAX_STOPS
+from realizar_aiohttp.wires.samplers import MIROSTAT_ALONE
 
 
 @attrs.frozen(kw_only=True)
@@ -29,6 +34,10 @@ class Options:
     repeat_penalty: float = field(1.0, "over prompt and answer as a whole")
     presence_penalty: float = field(0.0)
     frequency_penalty: float = field(0.0)
+    typical_p: float = field(1.0)
+    mirostat: int = field(0, "2, or 0 for off", low=0, high=2)
+    mirostat_tau: float = field(5.0)
+    mirostat_eta: float = field(0.1)
     seed: int = field(-1, "below 0: chosen by the server")
     stop: str | list[str] | None = field(None, max_items=MAX_STOPS)
 
@@ -38,6 +47,8 @@ class Options:
             max_tokens=None if self.num_predict < 0 else self.num_predict, temperature=self.temperature,
             top_k=self.top_k, top_p=self.top_p, min_p=self.min_p, repetition_penalty=self.repeat_penalty,
             presence_penalty=self.presence_penalty, frequency_penalty=self.frequency_penalty,
+            typical_p=self.typical_p, mirostat=self.mirostat, mirostat_tau=self.mirostat_tau,
+            mirostat_eta=self.mirostat_eta, samplers=MIROSTAT_ALONE if self.mirostat else DEFAULT_SAMPLERS,
             seed=None if self.seed < 0 else self.seed, stop=() if self.stop is None else self.stop, logprobs=logprobs,
         )  # fmt: skip
 
@@ -49,24 +60,35 @@ class OllamaRequest:
     model: str | None = field(None, max_chars=512)
     options: Options = field(Options())
     stream: bool = field(True, "one JSON object a line, instead of one for all")
-    format: Any = field(None, "refused")
-    think: bool | str | None = field(None, "whether the model may reason; refused unless false")
+    format: Any = field(None, '"json", or a JSON schema')
+    think: bool | str | None = field(None, "whether the model may reason, or how much", max_chars=16)
     logprobs: bool = field(False)
     top_logprobs: int | None = field(None, low=0, high=MAX_LOGPROBS)
     keep_alive: str | float | None = field(None, "not used: models stay loaded", max_chars=32)
 
     def params(self) -> SamplingParams:
-        """The parameters as the engine takes them; raises Problem for what is not served."""
-        if self.format not in (None, ""):
-            raise not_supported("format", "structured output is not served yet")
-        if self.think not in (None, False):
-            raise not_supported("think", "reasoning is not told apart from the answer yet")
+        """The parameters as the engine takes them."""
         return self.options.params((self.top_logprobs or 0) if self.logprobs else None)
 
     @property
     def variables(self) -> dict[str, Any]:
         """Variables of the chat template."""
-        return {} if self.think is None else {"enable_thinking": False}
+        effort = {"reasoning_effort": self.think} if isinstance(self.think, str) else {}
+        return {} if self.think is None else {"enable_thinking": self.think is not False, **effort}
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """What the answer must be."""
+        if self.format in (None, ""):
+            return None
+        if self.format != "json" and not isinstance(self.format, dict):
+            raise wrong_value("format", show(self.format), '"json" or a JSON schema')
+        return Constraint("format", "json", ANY_OBJECT if self.format == "json" else self.format)
+
+    def prove_thinks(self, model: ServedModel) -> None:
+        """Refuse a wish for reasoning that the model cannot fulfil."""
+        if self.think not in (None, False):
+            prove_thinks(model, "think")
 
 
 def lease(pool: ModelPool, name: str | None) -> AbstractAsyncContextManager[ServedModel]:

@@ -49,7 +49,7 @@ def _template_message(message: Message, path: str) -> dict[str, Any]:
     found = {**given, "role": "system" if message.role == "developer" else message.role}
     found["content"] = content_text(message.content, f"{path}.content")
     if message.tool_calls is not None:
-        found["tool_calls"] = [_tool_call(call, f"{path}.tool_calls[{i}]") for i, call in enumerate(message.tool_calls)]
+        found["tool_calls"] = [tool_call(call, f"{path}.tool_calls[{i}]") for i, call in enumerate(message.tool_calls)]
     return found
 
 
@@ -67,7 +67,7 @@ def content_text(content: str | list[ContentPart] | None, path: str) -> str:
     return "\n".join(texts)
 
 
-def _tool_call(call: dict[str, Any], path: str) -> dict[str, Any]:
+def tool_call(call: dict[str, Any], path: str) -> dict[str, Any]:
     """A call with its arguments as an object, as templates of Hugging Face expect them."""
     function = call.get("function")
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):

@@ -14,6 +14,7 @@ from realizar.engine import Completion
 from realizar.model_pool import ServedModel
 from realizar.sampling import SamplingParams
 from realizar_aiohttp.fields import field
+from realizar_aiohttp.wires.samplers import SamplerFields
 
 MAX_N = 16
 """Answers to one prompt."""
@@ -39,8 +40,8 @@ class StreamOptions:
 
 
 @attrs.frozen(kw_only=True)
-class OpenAISampling:
-    """Fields of chat and plain completions; those beyond OpenAI's own are vLLM's."""
+class OpenAISampling(SamplerFields):
+    """Fields of chat and plain completions; those beyond OpenAI's own are vLLM's and llama.cpp's."""
 
     model: str | None = field(None, "id of a served model; the default one if it is not given", max_chars=512)
     temperature: float | None = field(None, "0 is greedy", low=0, high=100)
@@ -66,6 +67,7 @@ class OpenAISampling:
         given = {name: getattr(self, name) for name in _SAMPLING if getattr(self, name) is not None}
         if given.get("top_k") == -1:
             given["top_k"] = 0
+        given |= self.sampler_params()
         return SamplingParams(**given, n=self.n, max_tokens=max_tokens, logprobs=logprobs)
 
     @property
