@@ -108,6 +108,24 @@ async def test_samplers_act_here_too(serving, llm):
     assert found["choices"][0]["message"]["content"] == llm.chat(HELLO, params).text
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+async def test_samplers_are_explained(serving, path):
+    asked = {"messages": HELLO, "prompt": "a", **RANDOM, "max_tokens": 4, "top_k": 3, "explain": True, "n": 2}
+    async with serving() as client:
+        whole = await post(client, path, **asked)
+        plain = await post(client, path, **{**asked, "explain": False})
+        async with client.post(path, json={**asked, "stream": True}) as response:
+            events = [json.loads(event[6:])["choices"][0] for event in (await response.text()).split("\n\n")[:-2]]
+    assert len(whole["choices"][0]["explanation"]) == whole["usage"]["completion_tokens"] // 2
+    for choice in whole["choices"]:
+        kept = next(step for step in choice["explanation"][0]["steps"] if step["sampler"] == "top_k")
+        assert (kept["after"], len(kept["top"])) == (3, 3)
+        assert sum(top["prob"] for top in kept["top"]) == pytest.approx(1)
+        given = [each for event in events if event["index"] == choice["index"] for each in event.get("explanation", ())]
+        assert given == choice["explanation"]
+    assert "explanation" not in plain["choices"][0]
+
+
 async def test_without_the_extra_the_refusal_says_what_to_install(serving, write_model, pool_of, monkeypatch):
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with LLM(write_model(seed=4), backend="numpy") as llm:

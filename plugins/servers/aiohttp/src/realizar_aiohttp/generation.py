@@ -62,13 +62,17 @@ async def pieces(service: Service, model: ServedModel, jobs: Sequence[Job]) -> P
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def completions(service: Service, model: ServedModel, jobs: Sequence[Job]) -> list[Completion]:
-    """The answers of all jobs, in their order."""
+async def completions(
+    service: Service, model: ServedModel, jobs: Sequence[Job], explained: dict[int, list[Piece]] | None = None
+) -> list[Completion]:
+    """The answers of all jobs, in their order. explained: gets the pieces with explanations, by answer."""
     found: dict[int, Completion] = {}
     async with contextlib.aclosing(pieces(service, model, jobs)) as stream:
         async for index, piece in stream:
             if piece.completion is not None:
                 found[index] = piece.completion
+            if explained is not None and piece.explanation:
+                explained.setdefault(index, []).append(piece)
     return [found[i] for i in range(num_answers(jobs))]
 
 

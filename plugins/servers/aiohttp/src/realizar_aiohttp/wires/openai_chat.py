@@ -20,6 +20,7 @@ from realizar_aiohttp.routes import Route
 from realizar_aiohttp.sse import OPENAI, event_stream
 from realizar_aiohttp.tools import MAX_TOOLS, openai_tools
 from realizar_aiohttp.turn import Begun, Turn
+from realizar_aiohttp.wires.explanations import explanations
 from realizar_aiohttp.wires.openai_constraints import OpenAIConstraints
 from realizar_aiohttp.wires.openai_logprobs import chat_logprobs
 from realizar_aiohttp.wires.openai_messages import Message, template_messages
@@ -75,8 +76,12 @@ async def chat_completions(call: Call[ChatRequest]) -> web.StreamResponse:
         begun = await turn.begin(model)
         if body.stream:
             return await _stream(call, model, begun)
-        done = await completions(call.service, model, [begun.job])
-        choices = [_choice(i, completion, begun, call.body, model) for i, completion in enumerate(done)]
+        explained: dict[int, list[Piece]] = {}
+        done = await completions(call.service, model, [begun.job], explained)
+        choices = [
+            {**_choice(i, completion, begun, body, model), **explanations(explained.get(i, ()), model.llm.tokenizer)}
+            for i, completion in enumerate(done)
+        ]
         head = envelope("chatcmpl", "chat.completion", model)
         return call.json({**head, "choices": choices, "usage": usage(done)})
 
@@ -137,6 +142,8 @@ async def _stream(call: Call[ChatRequest], model: ServedModel, begun: Begun) -> 
             logprobs = chat_logprobs(piece.logprobs, model.llm.tokenizer)
             found.append(chunk(index, deltas.pop(0) if deltas else {"content": ""}, logprobs=logprobs))
         found += [chunk(index, delta) for delta in deltas]
+        if said := explanations([piece], model.llm.tokenizer):
+            found.append(chunk(index, {}, **said))
         if piece.completion is not None:
             done[index] = piece.completion
             reason = call.body.finish_reason(piece.completion, readers[index].answer)

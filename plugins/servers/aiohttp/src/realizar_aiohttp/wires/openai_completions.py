@@ -17,6 +17,7 @@ from realizar_aiohttp.generation import Job, completions, num_answers, pieces
 from realizar_aiohttp.problem import not_supported, wrong_value
 from realizar_aiohttp.routes import Route
 from realizar_aiohttp.sse import OPENAI, event_stream
+from realizar_aiohttp.wires.explanations import explanations
 from realizar_aiohttp.wires.openai_constraints import OpenAIConstraints
 from realizar_aiohttp.wires.openai_logprobs import completion_logprobs
 from realizar_aiohttp.wires.openai_sampling import MAX_LOGPROBS, MAX_N, envelope, usage
@@ -66,9 +67,13 @@ async def text_completions(call: Call[CompletionRequest]) -> web.StreamResponse:
         echoes = [_echo(job.prompt, model) if body.echo else "" for job in jobs for _ in range(body.n)]
         if body.stream:
             return await _stream(call, model, jobs, echoes)
-        done = await completions(call.service, model, jobs)
+        explained: dict[int, list[Piece]] = {}
+        done = await completions(call.service, model, jobs, explained)
         head = envelope("cmpl", "text_completion", model)
-        choices = [_choice(i, completion, echoes[i], model) for i, completion in enumerate(done)]
+        choices = [
+            {**_choice(i, completion, echoes[i], model), **explanations(explained.get(i, ()), model.llm.tokenizer)}
+            for i, completion in enumerate(done)
+        ]
         return call.json({**head, "choices": choices, "usage": usage(done)})
 
 
@@ -100,6 +105,7 @@ async def _stream(
             offsets[index] += sum(map(len, logprobs["tokens"]))
         reason = None if piece.completion is None else piece.completion.finish_reason
         choice = {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
+        choice |= explanations([piece], tokenizer)
         return {**head, "choices": [choice]}
 
     async with event_stream(call, OPENAI) as events:
@@ -107,7 +113,7 @@ async def _stream(
             async for index, piece in stream:
                 if piece.completion is not None:
                     done[index] = piece.completion
-                if piece.text or piece.logprobs or piece.completion is not None:
+                if piece.text or piece.logprobs or piece.explanation or piece.completion is not None:
                     await events.send(chunk(index, piece))
         if call.body.wants_usage:
             await events.send({**head, "choices": [], "usage": usage(done.values())})

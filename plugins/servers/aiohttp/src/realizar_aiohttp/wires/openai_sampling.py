@@ -28,6 +28,7 @@ MAX_STOPS = 16
 _SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
     "logit_bias", "seed", "stop", "stop_token_ids", "min_tokens", "ignore_eos",
+    "explain",
 )  # fmt: skip
 """Fields that go to `SamplingParams` under the same name."""
 
@@ -57,6 +58,7 @@ class OpenAISampling(SamplerFields):
     stop_token_ids: list[int] | None = field(None, "token ids that end the answer", max_items=64)
     min_tokens: int | None = field(None, "end tokens are banned before this many", low=0)
     ignore_eos: bool | None = field(None, "the model's end token does not end the answer")
+    explain: bool | None = field(None, "what each sampler did to the candidates, in `explanation`")
     n: int = field(1, "how many answers", low=1, high=MAX_N)
     stream: bool = field(False, "server-sent events instead of one object")
     stream_options: StreamOptions | None = field(None)
