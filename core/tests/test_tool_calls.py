@@ -98,6 +98,13 @@ def test_a_call_is_read(form, text):
     assert (read.calls, read.content.strip()) == ([("f", ARGUMENTS, True)], "")
 
 
+@pytest.mark.parametrize(
+    "text", ["a <tool_call>no call</tool_call> b", "<tool_call>[1]", '<tool_call>{"x": 1}</tool_call>']
+)
+def test_what_names_no_function_is_content_to_the_character(text):
+    assert (Read("hermes", text).content, Read("hermes", text).calls) == (text, [])
+
+
 @pytest.mark.parametrize(("form", "text"), WRITTEN, ids=IDS)
 def test_how_the_text_is_cut_does_not_matter(form, text):
     read = Read(form, text)

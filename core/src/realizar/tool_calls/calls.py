@@ -57,14 +57,17 @@ class Calls:
         yield CallEnd(index, True)
         return True
 
-    def object(self) -> Reading[bool]:
-        """An object with a name and arguments, in either order; what is none is content. False: it was not whole."""
+    def object(self, mark: str = "") -> Reading[bool]:
+        """An object with a name and arguments, in either order. False: it was not whole.
+
+        What is none is content, behind the mark that was taken before it.
+        """
         reader, start, before = self.reader, self.reader.position, self.count
         try:
             return (yield from self._object())
         except Malformed:
             if self.count == before:
-                yield Content(reader.since(start))
+                yield Content(mark + reader.since(start))
             return False
 
     def _object(self) -> Reading[bool]:

@@ -28,7 +28,10 @@ class Hermes(ToolFormat):
         """See ToolFormat."""
         calls = Calls(reader)
         while (yield from reader.content_until(BEGIN)) is not None:
-            yield from calls.object()
+            before = calls.count
+            yield from calls.object(BEGIN)
+            if calls.count == before:
+                continue
             yield from reader.skip_space()
             if (yield from reader.take(END)):
                 yield from reader.skip_space()

@@ -81,6 +81,12 @@ async def test_calls_and_results_are_shown_to_the_model(serving, scripted, pool_
     assert found["prompt_eval_count"] == len(llm.encode(shown, tools=TOOLS))
 
 
+async def test_capabilities_are_what_the_template_tells(serving, scripted, pool_of):
+    async with serving(pool_of(scripted=scripted(THINKING, ""))) as client:
+        async with client.post("/api/show", json={"model": "scripted"}) as response:
+            assert (await response.json())["capabilities"] == ["completion", "tools", "thinking"]
+
+
 async def test_samplers_act(serving, llm):
     plain = {"temperature": 0.9, "top_k": 0, "top_p": 1.0, "seed": 5, "num_predict": 12}
     params = SamplingParams(

@@ -162,6 +162,7 @@ REFUSED = [
     ({"logit_bias": {"x": 1}}, "logit_bias"), ({"logit_bias": {"1": "a"}}, "logit_bias.1"),
     ({"min_tokens": 50}, "min_tokens"), ({"stream_options": 1}, "stream_options"),
     ({"chat_template_kwargs": {"chat_template": "{{ 7 * 7 }}"}}, "chat_template_kwargs.chat_template"),
+    ({"chat_template_kwargs": {"self": 1}}, "chat_template_kwargs.self"), ({"reasoning_effort": 5}, "reasoning_effort"),
 ]  # fmt: skip
 
 

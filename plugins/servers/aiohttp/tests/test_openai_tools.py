@@ -89,8 +89,7 @@ async def test_an_answer_without_calls_is_content(serving, scripted, pool_of):
         (choice,) = (await ask(client, **ASKED))["choices"]
         scripted(HERMES, "  ")
         message, reason = await streamed(client, **ASKED)
-    assert choice["message"]["content"].startswith("\n ")
-    assert "no call" in choice["message"]["content"]
+    assert choice["message"]["content"] == text
     assert (message["content"], reason, message["tool_calls"]) == ("  ", "stop", [])
 
 
@@ -153,6 +152,17 @@ async def test_calls_and_results_are_shown_to_the_model(serving, scripted, pool_
         *HELLO, {"role": "assistant", "content": "(Hm.)[weather of Ulm]"}, {"role": "tool", "content": "rain"},
     ]  # fmt: skip
     assert found["usage"]["prompt_tokens"] == len(llm.encode(shown, tools=TOOLS))
+
+
+async def test_a_template_is_applied_with_tools_and_effort(serving, scripted, pool_of):
+    template = HERMES + "{{ reasoning_effort }}"
+    llm = scripted(template, "Yes")
+    async with serving(pool_of(scripted=llm)) as client:
+        async with client.post("/apply-template", json={"messages": HELLO, "tools": TOOLS}) as response:
+            text = (await response.json())["prompt"]
+        found = await ask(client, **ASKED, reasoning_effort="low")
+    assert '"weather"' in text
+    assert found["usage"]["prompt_tokens"] == len(llm.encode(HELLO, tools=TOOLS)) + len("low")
 
 
 async def test_logprobs_of_every_token_come_with_a_stream_of_calls(serving, scripted, pool_of):

@@ -58,7 +58,7 @@ class AnswerReader:
 
     def __init__(self, marks: ThinkMarks | None, form: ToolFormat | None, *, parallel: bool) -> None:
         self.answer = Answer()
-        self._splitter = ReasoningSplitter(marks)
+        self._splitter = None if marks is None else ReasoningSplitter(marks)
         self._parser = None if form is None else ToolCallParser(form)
         self._parallel = parallel
         self._space: str | None = None if form is None else ""
@@ -83,7 +83,9 @@ class AnswerReader:
         return self.answer
 
     def _read(self, text: str, *, last: bool) -> list[Delta]:
-        deltas = self._splitter.push(text) + (self._splitter.finish() if last else [])
+        deltas: list[Delta] = [Content(text)] if text else []
+        if self._splitter is not None:
+            deltas = self._splitter.push(text) + (self._splitter.finish() if last else [])
         if self._parser is not None:
             deltas = [each for delta in deltas for each in self._parsed(delta, self._parser)]
             deltas += self._kept(self._parser.finish()) if last else []

@@ -8,7 +8,9 @@ from typing import Any
 import attrs
 from aiohttp import web
 
+from realizar.engine.prompt import TOOL_TEMPLATE
 from realizar.model_pool import ServedModel
+from realizar.tool_calls.reasoning import think_marks
 from realizar_aiohttp.call import Call
 from realizar_aiohttp.fields import field
 from realizar_aiohttp.problem import wrong_value
@@ -91,7 +93,13 @@ def _details(model: ServedModel) -> dict[str, Any]:
 
 
 def _capabilities(model: ServedModel) -> list[str]:
-    return ["completion"] if model.llm.can_generate else ["embedding"]
+    """What the model does, as far as its chat template tells."""
+    if not model.llm.can_generate:
+        return ["embedding"]
+    spec = model.llm.tokenizer.spec
+    has_tools = TOOL_TEMPLATE in spec.named_chat_templates or "tools" in (spec.chat_template or "")
+    thinks = think_marks(spec.chat_template, "") is not None
+    return ["completion", *["tools"] * has_tools, *["thinking"] * thinks]
 
 
 def _size(count: int) -> str:

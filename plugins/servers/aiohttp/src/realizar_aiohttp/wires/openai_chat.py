@@ -26,6 +26,11 @@ from realizar_aiohttp.wires.openai_logprobs import chat_logprobs
 from realizar_aiohttp.wires.openai_messages import Message, template_messages
 from realizar_aiohttp.wires.openai_sampling import MAX_LOGPROBS, envelope, usage
 
+OWN_NAMES = (
+    "chat_template", "tools", "messages", "add_generation_prompt", "documents", "prompt", "params", "self",
+)  # fmt: skip
+"""What a request may not give to the chat template as a variable."""
+
 
 @attrs.frozen(kw_only=True)
 class ChatRequest(OpenAIConstraints):
@@ -37,6 +42,7 @@ class ChatRequest(OpenAIConstraints):
     logprobs: bool = field(False, "log probabilities of the tokens of the answer")
     top_logprobs: int | None = field(None, "alternatives for each; needs logprobs", low=0, high=MAX_LOGPROBS)
     chat_template_kwargs: dict[str, Any] | None = field(None, "variables of the chat template", max_items=32)
+    reasoning_effort: str | None = field(None, "a variable of some chat templates", max_chars=16)
     tools: list[dict[str, Any]] | None = field(None, "functions that the answer may call", max_items=MAX_TOOLS)
     tool_choice: Any = field(None, '"none", "auto", "required", or the function that must be called')
     parallel_tool_calls: bool | None = field(None, "false: one call at most")
@@ -62,10 +68,10 @@ class ChatRequest(OpenAIConstraints):
     def _variables(self) -> dict[str, Any]:
         """Variables of the template; never the template itself, nor an argument of ours."""
         given = self.chat_template_kwargs or {}
-        for name in ("chat_template", "tools", "messages", "add_generation_prompt", "documents", "prompt", "params"):
+        for name in OWN_NAMES:
             if name in given:
                 raise wrong_value(f"chat_template_kwargs.{name}", "a name of the server's own", "a variable")
-        return given
+        return given if self.reasoning_effort is None else {"reasoning_effort": self.reasoning_effort, **given}
 
 
 async def chat_completions(call: Call[ChatRequest]) -> web.StreamResponse:

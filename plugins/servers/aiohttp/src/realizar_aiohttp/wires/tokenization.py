@@ -9,11 +9,13 @@ import attrs
 from aiohttp import web
 
 from realizar.chat import ChatTemplate
+from realizar.engine.prompt import TOOL_TEMPLATE
 from realizar.model_pool import ServedModel
 from realizar_aiohttp.call import Call
 from realizar_aiohttp.fields import field
 from realizar_aiohttp.problem import wrong_value
 from realizar_aiohttp.routes import Route
+from realizar_aiohttp.tools import MAX_TOOLS, openai_tools
 from realizar_aiohttp.wires.openai_messages import Message, template_messages
 
 
@@ -54,6 +56,7 @@ class TemplateRequest:
     """A conversation to be rendered."""
 
     messages: list[Message] = field(max_items=4096)
+    tools: list[dict[str, Any]] | None = field(None, "functions that the template tells of", max_items=MAX_TOOLS)
     model: str | None = field(None, max_chars=512)
 
 
@@ -122,9 +125,12 @@ async def detokenize(call: Call[DetokenizeRequest]) -> web.Response:
 
 async def apply_template(call: Call[TemplateRequest]) -> web.Response:
     """A conversation as the text that the model would read."""
-    messages = template_messages(call.body.messages)
+    messages, tools = template_messages(call.body.messages), openai_tools(call.body.tools)
+    offered = None if tools is None else tools.offered
     async with call.service.pool.lease(call.body.model) as model:
-        text = await asyncio.to_thread(lambda: ChatTemplate.from_spec(model.llm.tokenizer.spec).render(messages))
+        spec = model.llm.tokenizer.spec
+        name = TOOL_TEMPLATE if offered and TOOL_TEMPLATE in spec.named_chat_templates else None
+        text = await asyncio.to_thread(lambda: ChatTemplate.from_spec(spec, name=name).render(messages, tools=offered))
     return call.json({"prompt": text})
 
 
