@@ -71,7 +71,7 @@ def tests(session: nox.Session, word: str) -> None:
         _pytest(session, PLUGINS, "tests", "--ignore=tests/oracles", "--ignore=tests/third_party")
         return
     folder = Path("core") if word == "core" else PLUGINS[word]
-    core = "./core[testing,hub]" if word == "core" else "./core[testing]"
+    core = "./core[testing,hub,structured]" if word == "core" else "./core[testing]"
     session.install("coverage", *([] if word == "core" else [f"./{folder}"]), core)
     _pytest(session, [] if word == "core" else [word], f"{folder}/tests", "--ignore-glob=*/test_conformance.py")
 
@@ -127,7 +127,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy --strict on core."""
-    session.install("mypy>=1.18", "types-regex", "./core[testing,bench]")
+    session.install("mypy>=1.18", "types-regex", "./core[testing,bench,structured]")
     session.run("mypy")
 
 
@@ -154,6 +154,7 @@ def oracles(session: nox.Session) -> None:
         "gguf",
         "safetensors",
         "ml_dtypes",
+        "jsonschema[format]",
         "openai",
         "anthropic",
         "ollama",

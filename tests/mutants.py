@@ -78,7 +78,7 @@ TARGETS = {
     "sampling": Target(
         "core/src",
         ("realizar/sampling/*.py",),
-        tuple(map(_CORE_TESTS.format, ("sampling", "sampling_params", "stop_matcher"))),
+        tuple(map(_CORE_TESTS.format, ("sampling", "samplers", "sampling_params", "stop_matcher"))),
     ),
     "scheduling": Target(
         "core/src",
