@@ -211,3 +211,14 @@ async def test_tokenizing_does_not_keep_others_waiting(serving, llm, monkeypatch
         assert not asked.done()
         may_go.set()
         assert (await asked).status == 200
+
+
+async def test_one_prompt_that_fails_ends_the_others(serving, faulty_llm, pool_of, settle):
+    """Two prompts of one request: one grows until the backend fails, the other would go on for long."""
+    async with serving(pool_of(slow=faulty_llm)) as client:
+        body = {"prompt": ["x" * 60, "a"], "max_tokens": 50, "ignore_eos": True, "temperature": 0}
+        assert (await client.post("/v1/completions", json=body)).status == 500
+        await settle(faulty_llm)
+        fine = await client.post("/v1/completions", json={**body, "prompt": ["a", "b"]})
+        assert (fine.status, len((await fine.json())["choices"])) == (200, 2)
+        assert await finished(client, "length") == 2
