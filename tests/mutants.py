@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {
     "core/src": ROOT / "core/src",
     **{f"{word}/src": ROOT / f"plugins/formats/{word}/src" for word in ("gguf", "safetensors", "apr")},
+    **{f"{word}/src": ROOT / f"plugins/tokenizers/{word}/src" for word in ("sentencepiece", "wordpiece")},
 }
 LIMIT, SEED, WANTED = 120, 0, 0.8
 
@@ -60,6 +61,20 @@ TARGETS = {
         ("realizar/huggingface/*.py",),
         tuple(map(_CORE_TESTS.format, ("huggingface_tokenizer", "huggingface_vocabulary", "huggingface_files"))),
     ),
+    "tokenizer_files": Target(
+        "core/src",
+        ("realizar/tokenizer_files/*.py",),
+        tuple(map(_CORE_TESTS.format, ("protobuf", "sentencepiece_model"))),
+    ),
+    "pipeline": Target(
+        "core/src",
+        ("realizar/pipeline/*.py",),
+        tuple(map(_CORE_TESTS.format, ("pipeline", "charsmap", "byte_alphabet", "added_tokens"))),
+    ),
+    "sentencepiece": Target(
+        "sentencepiece/src", ("realizar_sentencepiece/*.py",), ("plugins/tokenizers/sentencepiece/tests",)
+    ),
+    "wordpiece": Target("wordpiece/src", ("realizar_wordpiece/*.py",), ("plugins/tokenizers/wordpiece/tests",)),
     "sampling": Target(
         "core/src",
         ("realizar/sampling/*.py",),

@@ -17,9 +17,9 @@ SUITES = {
     "tensor_ops": ["## Linear layers on ", "| Q4_K | "],
     "inference": ["## Lengths", "| tg2 x16 | ", "| pp8 @ d64 | "],
     "cache": ["## Decode with a cache of ", "| tg4 @ d64 | ", "| 256 | "],
-    "tokenizer": ["## Tokenizer", "| many scripts | "],
+    "tokenizer": ["## Tokenizer", "| many scripts | ", " MB of mixed text", "| lines that differ |"],
 }
-SHARED = {"make_random_1b", "random_blocks", "suite", "timing"}
+SHARED = {"make_random_1b", "random_blocks", "suite", "timing", "tokenizer_peers"}
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from realizar.backend import Backend, Buffer
 from realizar.dtypes import dtype
 from realizar.graph import Graph
 from realizar.parity.diagnosis import STATE, diagnose
+from realizar.parity.error import normalized_mean_square_error
 from realizar.parity.probe import diagnose_linear
 from realizar.parity.side import ReferenceSide, Side
 from realizar.parity.units import Level, Unit, units
 from realizar.tensors import LazyTensor
-from realizar.testing.tolerance import normalized_mean_square_error
 
 Rows = NDArray[np.float32]
 Steps = Sequence[Sequence[int]]

@@ -13,11 +13,11 @@ from realizar.backend import Backend, Buffer
 from realizar.errors import ParityError
 from realizar.graph import Graph
 from realizar.parity.diagnosis import diagnose
+from realizar.parity.error import normalized_mean_square_error
 from realizar.parity.side import ReferenceSide, Rows, Side
 from realizar.parity.units import first_layers, units
 from realizar.reference import NumpyBackend
 from realizar.tensors import LazyTensor
-from realizar.testing.tolerance import normalized_mean_square_error
 
 LAYERS = 2
 ROWS = 1024

@@ -8,6 +8,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from realizar.parity.error import normalized_mean_square_error
+
 Real = NDArray[np.floating[Any]]
 
 
@@ -25,15 +27,3 @@ class Tolerance:
         assert actual.shape == expected.shape, f"{what}: shape {actual.shape}, expected {expected.shape}"
         error = normalized_mean_square_error(actual, expected, scale)
         assert error <= self.nmse, f"{what}: NMSE {error:.3g}, at most {self.nmse:.3g} is allowed"
-
-
-def normalized_mean_square_error(actual: Real, expected: Real, scale: Real | None = None) -> float:
-    """In float64; infinite where `actual` is not finite, or differs where the scale is zero."""
-    actual, expected = actual.astype(np.float64), expected.astype(np.float64)
-    if not np.isfinite(actual).all():
-        return float("inf")
-    against = np.sqrt(np.mean(np.square(expected))) if scale is None else scale
-    difference = np.abs(actual - expected)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.where(difference == 0, 0, difference / against)
-    return float(np.mean(np.square(relative)))
