@@ -44,8 +44,8 @@ from realizar.selection import build_tokenizer
 from realizar.tokenizers import Tokenizer
 from realizar.trace import Tracer
 
-BESIDE_DECODE = 128
-"""Tokens of prefill that share a step with decodes: enough to keep kernels busy, few enough that decodes go on."""
+BESIDE_DECODE = 64
+"""Tokens of prefill that share a step with decodes, which wait for all of them; kernels gain nothing from more."""
 
 PROMPT_LOOKUP = "prompt-lookup"
 """The name of the draft that is no model."""
