@@ -17,6 +17,7 @@ SUITES = {
     "tensor_ops": ["## Linear layers on ", "| Q4_K | "],
     "inference": ["## Lengths", "| tg2 x16 | ", "| pp8 @ d64 | "],
     "cache": ["## Decode with a cache of ", "| tg4 @ d64 | ", "| 256 | "],
+    "serving": ["## 2 streams, medians of 1 rounds", "| realizar | ", " | 0 |"],
     "tokenizer": ["## Tokenizer", "| many scripts | ", " MB of mixed text", "| lines that differ |"],
 }
 SHARED = {"make_random_1b", "random_blocks", "suite", "timing", "tokenizer_peers"}
