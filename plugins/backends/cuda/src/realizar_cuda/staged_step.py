@@ -1,0 +1,65 @@
+"""A step whose arrays lie in one piece of pinned host memory, and their copy on the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from realizar.backend import Step
+from realizar_cuda.device import Device
+
+ARRAYS = (
+    "input_ids", "token_type_ids", "positions", "slot_mapping", "query_start_loc", "context_lens", "block_tables",
+    "logits_rows",
+)  # fmt: skip
+ALIGNMENT = 64
+"""Elements between the starts of arrays: whole lines of the cache."""
+
+
+@attrs.define(slots=False)
+class StagedStep(Step):
+    """sequences: which sequence each token is of, below 0 for none. host, device: all arrays in one."""
+
+    sequences: NDArray[np.int32] = attrs.field(factory=lambda: np.zeros(0, np.int32))
+    host: Any = None
+    device: Any = None
+    arrays: dict[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def max_blocks(self) -> int:
+        """Columns of block_tables."""
+        return self.block_tables.shape[1]
+
+    def address(self, name: str) -> int:
+        """Where an array is on the device."""
+        return int(self.arrays[name].data.ptr)
+
+    def finish(self) -> None:
+        """Fill what the engine does not: each token's sequence, and marks on what is beyond the counts."""
+        counts = np.diff(self.query_start_loc[: self.num_seqs + 1])
+        self.sequences[: self.num_tokens] = np.repeat(np.arange(self.num_seqs, dtype=np.int32), counts)
+        self.sequences[self.num_tokens :] = -1
+        self.slot_mapping[self.num_tokens :] = -1
+        self.input_ids[self.num_tokens :] = 0
+        self.token_type_ids[self.num_tokens :] = 0
+        self.logits_rows[self.num_rows :] = 0
+
+
+def stage(step: Step, device: Device) -> StagedStep:
+    """A step of the same sizes with zeroed arrays of its own."""
+    shapes = {name: getattr(step, name).shape for name in ARRAYS}
+    shapes["sequences"] = step.input_ids.shape
+    sizes = {name: -(-int(np.prod(shape)) // ALIGNMENT) * ALIGNMENT for name, shape in shapes.items()}
+    pinned = device.pinned(sum(sizes.values()), np.int32)
+    copy = device.zeros((len(pinned),), np.int32)
+    staged = StagedStep(**{name: getattr(step, name) for name in ARRAYS}, host=pinned, device=copy)
+    at = 0
+    for name, shape in shapes.items():
+        size = int(np.prod(shape))
+        setattr(staged, name, pinned[at : at + size].reshape(shape))
+        staged.arrays[name] = copy[at : at + size].reshape(shape)
+        at += sizes[name]
+    return staged

@@ -1,0 +1,30 @@
+"""The backend conformance kit; where there is no GPU, all of it is skipped by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import pytest
+from realizar_cuda.backend import CudaBackend
+from realizar_cuda.planes import REPACK
+
+from realizar.backend import Backend
+from realizar.testing import BackendConformance, Tolerance
+
+EIGHT_BITS = Tolerance(nmse=1e-4)
+"""Activations rounded to 8 bits in groups of 16."""
+
+AVAILABLE = CudaBackend.probe()
+
+pytestmark = pytest.mark.skipif(not AVAILABLE.score, reason=f"device test: {AVAILABLE.detail}")
+
+
+class TestCuda(BackendConformance):
+    """Products of up to 64 tokens and of more sum in different orders."""
+
+    weight_tolerances: ClassVar[Mapping[str, Tolerance]] = dict.fromkeys(REPACK, EIGHT_BITS)
+    block_sizes: ClassVar[tuple[int, ...]] = (16, 32)
+
+    def make_backend(self) -> Backend:
+        return CudaBackend()
