@@ -43,9 +43,9 @@ class CudaBackend(Backend):
 
     def __init__(self, options: BackendOptions | None = None, progress: Progress = silent) -> None:
         super().__init__(options, progress)
-        from realizar_cuda.runtime import Runtime
+        from realizar_cuda.runtime import Runtime, open_device
 
-        self.runtime = Runtime(progress)
+        self.runtime = Runtime(open_device(progress))
 
     @classmethod
     def probe(cls) -> Availability:

@@ -26,15 +26,20 @@ STEP_ARRAYS = ("input_ids", "token_type_ids", "positions", "logits_rows")
 """Arrays of a step that nodes take as inputs."""
 
 
-class Runtime:
-    """Made with an instance of the backend; raises BackendUnavailable where it cannot run."""
+def open_device(progress: Progress) -> Device:
+    """The device; raises BackendUnavailable where there is none that can be used."""
+    availability = probe()
+    if not availability.score:
+        raise BackendUnavailable(f"backend 'cuda' cannot run here: {availability.detail}")
+    return Device(progress)
 
-    def __init__(self, progress: Progress) -> None:
-        availability = probe()
-        if not availability.score:
-            raise BackendUnavailable(f"backend 'cuda' cannot run here: {availability.detail}")
-        self.device = Device(progress)
-        self.ops = Ops(self.device)
+
+class Runtime:
+    """Made with an instance of the backend."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.ops = Ops(device)
         self.loader = WeightLoader(self.device)
 
     def make_plan(self, graph: Graph, weights: Mapping[str, Buffer], cache: Sequence[Any], step: Step) -> Plan:
