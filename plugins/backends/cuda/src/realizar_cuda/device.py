@@ -37,7 +37,7 @@ class Device:
         attributes = self._device.attributes
         self.num_processors: int = attributes["MultiProcessorCount"]
         self.shared_nbytes: int = attributes["MaxSharedMemoryPerBlockOptin"] - STATIC_NBYTES
-        self.capability = (attributes["ComputeCapabilityMajor"], attributes["ComputeCapabilityMinor"])
+        self.capability = divmod(int(self._device.compute_capability), 10)
         self.early = self.capability >= (9, 0)
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self.compiler = Compiler(self.capability, CubinCache())
