@@ -8,6 +8,7 @@ import attrs
 
 from realizar_cuda.constants import Constants
 from realizar_cuda.device import Device
+from realizar_cuda.heads import HeadsCase
 from realizar_cuda.kvcache import LayerCache
 from realizar_cuda.staged_step import StagedStep
 
@@ -52,6 +53,20 @@ class Attention:
         name = f"cache_write<Kv{cache.kind}, {cache.head_dim}, {cache.block_size}>"
         values = (k, v, step.address("slot_mapping"), *cache.pointers, cache.heads)
         self._device.launch(name, (num_tokens, cache.heads), 32, values)
+
+    def prepare(
+        self, case: HeadsCase, q: int, k: int, v: int, num_tokens: int, cache: LayerCache, step: StagedStep
+    ) -> None:
+        """Norms and rotates q in place and k on its way, and writes k and v into the step's slots."""
+        heads = case.num_heads
+        name = f"heads<Kv{cache.kind}, {cache.head_dim}, {cache.block_size}>"
+        norms = (0 if array is None else int(array.data.ptr) for array in (case.q_norm, case.k_norm))
+        frequencies = self._constants.doubles(case.inv_freq) if case.inv_freq else 0
+        values = (
+            q, k, v, *norms, *cache.pointers, step.address("slot_mapping"), step.address("positions"), frequencies,
+            heads, cache.heads, len(case.inv_freq), 0, case.eps, case.scale,
+        )  # fmt: skip
+        self._device.launch(name, (num_tokens, heads + 2 * cache.heads), 32, values)
 
     def attend(self, q: int, out: int, num_tokens: int, a: Attributes, cache: LayerCache, step: StagedStep) -> None:
         """q and out [num_tokens, num_heads, head_dim], by address, over keys and values that are in the cache."""

@@ -20,7 +20,7 @@ from realizar.backend import (
     StepFn,
     kernel,
 )
-from realizar.graph import Graph
+from realizar.graph import Block, Graph
 from realizar.progress import Progress, silent
 from realizar.tensors import LazyTensor
 from realizar_cuda.attention import Attributes
@@ -67,6 +67,10 @@ class CudaBackend(Backend):
         from realizar_cuda.runtime import buckets
 
         return buckets(limit)
+
+    def compile_block(self, block: Block, plan: Plan) -> StepFn | None:
+        """Few launches for the few tokens of a decode step; larger steps are walked."""
+        return self.runtime.compile_block(block, plan, lambda node: self._bind(node, block, plan))
 
     def compile(self, plan: Plan) -> StepFn:
         """As inherited, after the step's arrays have been brought to the device."""

@@ -134,8 +134,8 @@ class Device:
         held = self.cupy.get_default_memory_pool().used_bytes()
         return BackendUnavailable(
             f"backend 'cuda': {nbytes / 2**20:.0f} MiB more are needed on the GPU; {free / 2**20:.0f} of "
-            f"{total / 2**20:.0f} MiB are free, this model holds {held / 2**20:.0f} MiB; take a smaller model or a shorter "
-            f"context, or stop other processes that use the GPU"
+            f"{total / 2**20:.0f} MiB are free, this model holds {held / 2**20:.0f} MiB; take a smaller model "
+            f"or a shorter context, or stop other processes that use the GPU"
         )
 
     def synchronize(self) -> None:

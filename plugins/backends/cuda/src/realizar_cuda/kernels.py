@@ -17,7 +17,7 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "rms_norm": ("P", "P", "P", "i", "f"),
     "layer_norm": ("P", "P", "P", "P", "i", "f"),
     "rope": ("P", "P", "P", "P", "i", "i", "i", "f"),
-    "heads": ("PPPPP" + CACHE + "PPPPPiiiiff",),
+    "heads": ("PPPPP" + CACHE + "PPPiiiiff",),
     "cache_write": ("P", "P", "P", CACHE, "i"),
     "attention": ("PP" + CACHE + "PPPPPPPiiiiiiff",),
     "gather_rows": ("P", "P", "P", "i"),

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from realizar.backend import Bucket, Buffer, Plan, Step, StepFn
 from realizar.errors import BackendUnavailable
-from realizar.graph import Graph
+from realizar.graph import Block, Graph
 from realizar.progress import Progress
 from realizar_cuda.capture import CapturedStep
 from realizar_cuda.device import Device
+from realizar_cuda.fusion import Bind, BlockFusion
 from realizar_cuda.ops import Ops
 from realizar_cuda.probe import probe
 from realizar_cuda.staged_step import StagedStep, stage
@@ -56,10 +57,25 @@ class Runtime:
         host = self.device.pinned(output.size, np.float32).reshape(output.shape)
         return Plan(graph, weights, cache, staged, values, {"host logits": host})
 
+    def compile_block(self, block: Block, plan: Plan, bind: Bind) -> StepFn | None:
+        """The block in few launches, if its bucket is small; they compute all rows, also those beyond the counts."""
+        if len(plan.step.input_ids) > CAPTURED_TOKENS:
+            return None
+        calls = BlockFusion(block, plan, self.ops, bind).compile()
+
+        def run() -> None:
+            for call in calls:
+                call()
+
+        return run
+
     def capture(self, run: StepFn, plan: Plan) -> StepFn:
         """The step as a graph, if its bucket is small."""
         step = _staged(plan)
-        return CapturedStep(self.device, run, step) if len(step.input_ids) <= CAPTURED_TOKENS else run
+        if len(step.input_ids) > CAPTURED_TOKENS:
+            return run
+        captured = plan.state["captured"] = CapturedStep(self.device, run, step)
+        return captured
 
     def with_upload(self, run: StepFn, plan: Plan) -> StepFn:
         """The step's arrays to the device, then the step."""
