@@ -101,22 +101,23 @@ def test_buckets_are_powers_of_two_and_the_limit():
 
 
 @pytest.mark.parametrize(
-    ("kind", "width", "tokens", "name"),
+    ("kind", "width", "tokens", "rows", "name"),
     [
-        ("Q4_K", 4096, 1, "gemv<Q4_K, 128, 1, 2, 4, STORE>"),
-        ("Q4_K", 768, 3, "gemv<Q4_K, 0, 4, 4, 2, STORE>"),
-        ("F16", 2048, 1, "gemv<F16, 256, 1, 2, 8, STORE>"),
-        ("F32", 33, 64, "gemv<F32, 0, 8, 4, 2, STORE>"),
+        ("Q4_K", 4096, 1, 28672, "gemv<Q4_K, 128, 1, 2, 4, STORE>"),
+        ("Q4_K", 768, 3, 10, "gemv<Q4_K, 0, 4, 4, 2, STORE>"),
+        ("F16", 2048, 1, 16384, "gemv<F16, 256, 1, 2, 8, STORE>"),
+        ("Q4_K", 14336, 1, 4096, "gemv<Q4_K, 448, 1, 1, 8, STORE>"),
+        ("F32", 33, 64, 10, "gemv<F32, 0, 8, 4, 2, STORE>"),
     ],
 )
-def test_shapes(kind, width, tokens, name):
+def test_shapes(kind, width, tokens, rows, name):
     weight = Weight(kind, 10, width, Planes(np.zeros((10, 1), np.uint8)))
-    assert shape_of(weight, tokens, 226 << 10).name("STORE") == name
+    assert shape_of(weight, tokens, rows, 226 << 10, 132).name("STORE") == name
 
 
 def test_tokens_that_do_not_fit_share_no_pass():
     weight = Weight("F16", 10, 14336, Planes(np.zeros((10, 1), np.uint8)))
-    shape = shape_of(weight, 8, 226 << 10)
+    shape = shape_of(weight, 8, 10, 226 << 10, 132)
     assert (shape.tokens, shape.passes) == (4, 2)
 
 

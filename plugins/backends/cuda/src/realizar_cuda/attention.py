@@ -12,7 +12,7 @@ from realizar_cuda.heads import HeadsCase
 from realizar_cuda.kvcache import LayerCache
 from realizar_cuda.staged_step import StagedStep
 
-THREADS, SPAN, MAX_SPLITS = 128, 128, 64
+THREADS, SPAN, MAX_SPLITS = 256, 128, 32
 
 MAX_GROUP_NUMBERS = 1024
 """Numbers of query heads, in all, that one block has in registers."""
@@ -37,8 +37,8 @@ def group_of(heads_per_key: int, head_dim: int) -> int:
 
 
 def splits_of(tiles: int, longest: int, num_processors: int) -> int:
-    """Into how many spans a token's positions are cut at most: as many as give every processor four blocks."""
-    wanted = max(1, 4 * num_processors // tiles)
+    """Into how many spans a token's positions are cut at most: as many as give every processor two blocks."""
+    wanted = max(1, 2 * num_processors // tiles)
     return min(wanted, MAX_SPLITS, -(-longest // SPAN))
 
 

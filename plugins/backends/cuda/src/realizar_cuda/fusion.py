@@ -114,7 +114,7 @@ class BlockFusion:
         array = self.plan.values[x]
         self.calls.append(
             partial(
-                self.ops.gemv.run,
+                self.ops.products.run,
                 address(array),
                 len(array),
                 targets,

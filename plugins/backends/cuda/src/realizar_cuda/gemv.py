@@ -14,13 +14,13 @@ from realizar_cuda.weights import CHUNKS, Weight
 
 STORE, ADD, GATED = "STORE", "ADD", "GATED"
 
-THREADS, WARPS = 256, 8
-BLOCKS_PER_PROCESSOR = 2
+THREADS = {1: 512, 2: 512, 4: 256, 8: 256}
+"""Threads of a block by tokens: `threads_of` of gemv.cu."""
 
 MAX_TOKENS = 8
 """Tokens that one pass over the weights serves; more tokens take more passes, side by side."""
 
-ROWS = {1: 2, 2: 2, 4: 4, 8: 4}
+ROWS = {2: 2, 4: 4, 8: 4}
 """Rows that a warp works on at a time, by tokens: activations in shared memory are read once for all of them."""
 
 MAX_STEPS = 64
@@ -41,18 +41,33 @@ class Shape:
     """How a product of some tokens with rows of some width is launched.
 
     chunks: of a row, if constant in the kernel. passes: groups of `tokens` tokens, in the grid's second dimension.
+    rows: that a warp works on at a time. depth: chunks of each row that a lane has in flight.
     """
 
     kind: str
     chunks: int
     tokens: int
     passes: int
+    rows: int
+    depth: int
     shared_nbytes: int
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return THREADS[self.tokens]
 
     def name(self, epilogue: str) -> str:
         """The kernel's name in C++."""
-        depth = (8 if CHUNKS[self.kind] < 32 else 4) if self.tokens == 1 else 2
-        return f"gemv<{self.kind}, {self.chunks}, {self.tokens}, {ROWS[self.tokens]}, {depth}, {epilogue}>"
+        return f"gemv<{self.kind}, {self.chunks}, {self.tokens}, {self.rows}, {self.depth}, {epilogue}>"
+
+
+def matrices(targets: Sequence[Target]) -> list[Any]:
+    """Three of the C++ structure `Matrix`, those beyond the targets empty."""
+    values: list[Any] = []
+    for target in targets:
+        values += (*target.weight.pointers(), target.bias, target.out, target.weight.rows, 0)
+    return values + [0] * (8 * (3 - len(targets)))
 
 
 def staged_nbytes(weight: Weight) -> int:
@@ -60,8 +75,11 @@ def staged_nbytes(weight: Weight) -> int:
     return weight.chunks * (48 if weight.is_quantized else 4 * CHUNKS[weight.kind])
 
 
-def shape_of(weight: Weight, num_tokens: int, shared_nbytes: int) -> Shape:
-    """The launch of `num_tokens` tokens; raises UnsupportedOp if not even one fits into shared memory."""
+def shape_of(weight: Weight, num_tokens: int, num_rows: int, shared_nbytes: int, num_processors: int) -> Shape:
+    """The launch for `num_tokens` tokens and `num_rows` rows of all matrices.
+
+    Raises UnsupportedOp if not even one token fits into shared memory.
+    """
     nbytes = staged_nbytes(weight)
     if nbytes > shared_nbytes:
         raise UnsupportedOp(
@@ -73,7 +91,24 @@ def shape_of(weight: Weight, num_tokens: int, shared_nbytes: int) -> Shape:
         tokens *= 2
     steps, rest = divmod(weight.chunks, 32)
     constant = weight.chunks if rest == 0 and steps <= MAX_STEPS else 0
-    return Shape(weight.kind, constant, tokens, -(-num_tokens // tokens), tokens * nbytes)
+    rows, depth = (ROWS[tokens], 2) if tokens > 1 else _rows_and_depth(weight, num_rows, steps, num_processors)
+    return Shape(weight.kind, constant, tokens, -(-num_tokens // tokens), rows, depth, tokens * nbytes)
+
+
+def _rows_and_depth(weight: Weight, num_rows: int, steps: int, num_processors: int) -> tuple[int, int]:
+    """For one token: two rows a warp, or one where that keeps warps busier or more of a long row in flight."""
+    most = 4 if weight.is_quantized else 8
+    warps = num_processors * THREADS[1] // 32
+    busy = {rows: _share(-(-num_rows // rows), warps) for rows in (1, 2)}
+    divides = max(depth for depth in range(1, most + 1) if max(1, steps) % depth == 0)
+    if busy[1] > busy[2] + 0.05 or (divides < most <= steps):
+        return 1, 2 * most
+    return 2, most
+
+
+def _share(tasks: int, warps: int) -> float:
+    """How much of the warps' time has a task, if all tasks take the same."""
+    return tasks / (-(-tasks // warps) * warps)
 
 
 class Gemv:
@@ -91,38 +126,36 @@ class Gemv:
         GATED takes gate and up and gives activation(gate) * up in the first target's out.
         norm: address of factors, for x to be normed first; 0 for x as it is.
         """
-        weight = targets[0].weight
-        shape = shape_of(weight, num_tokens, self._device.shared_nbytes)
-        stride = ROWS[shape.tokens] // 2 if epilogue == GATED else ROWS[shape.tokens]
-        parts = targets[:1] if epilogue == GATED else targets
-        tasks = sum(-(-target.weight.rows // stride) for target in parts)
-        self._launch(shape, epilogue, targets, (x, norm, 0), (num_tokens, tasks, ACTIVATIONS.index(kind), 1), eps)
+        shape = self._shape(targets, num_tokens, epilogue)
+        self._launch(shape, epilogue, targets, (x, norm, 0), (num_tokens, ACTIVATIONS.index(kind), 1), eps)
 
     def run_experts(
         self, x: int, num_pairs: int, slots: int, experts: int, targets: Sequence[Target], epilogue: str = STORE, *,
         kind: str = ACTIVATIONS[0],
     ) -> None:  # fmt: skip
         """Row p of the output from row p // slots of x and matrix experts[p] of the stack; experts: an address."""
-        weight = targets[0].weight
-        one = shape_of(weight, 1, self._device.shared_nbytes)
-        shape = attrs.evolve(one, passes=num_pairs)
-        stride = ROWS[1] // 2 if epilogue == GATED else ROWS[1]
-        tasks = -(-weight.rows // stride)
-        counts = (-(-num_pairs // slots), tasks, ACTIVATIONS.index(kind), slots)
+        shape = attrs.evolve(self._shape(targets, 1, epilogue), passes=num_pairs)
+        counts = (-(-num_pairs // slots), ACTIVATIONS.index(kind), slots)
         self._launch(shape, epilogue, targets, (x, 0, experts), counts, 0.0)
+
+    def _shape(self, targets: Sequence[Target], num_tokens: int, epilogue: str) -> Shape:
+        num_rows = sum(target.weight.rows for target in targets)
+        device = self._device
+        shape = shape_of(targets[0].weight, num_tokens, num_rows, device.shared_nbytes, device.num_processors)
+        return (
+            attrs.evolve(shape, rows=2, depth=min(shape.depth, 4)) if epilogue == GATED and shape.rows == 1 else shape
+        )
 
     def _launch(
         self, shape: Shape, epilogue: str, targets: Sequence[Target], addresses: tuple[int, int, int],
-        counts: tuple[int, int, int, int], eps: float,
+        counts: tuple[int, int, int], eps: float,
     ) -> None:  # fmt: skip
-        values: list[Any] = []
-        for target in targets:
-            values += (*target.weight.pointers(), target.bias, target.out, target.weight.rows, 0)
-        values += [0] * (8 * (3 - len(targets)))
+        values = matrices(targets)
         weight = targets[0].weight
-        tokens, tasks, kind, slots = counts
+        tokens, kind, slots = counts
+        stride, parts = (shape.rows // 2, targets[:1]) if epilogue == GATED else (shape.rows, targets)
+        tasks = sum(-(-target.weight.rows // stride) for target in parts)
         values += (*addresses, tokens, weight.width, weight.chunks, tasks, kind, slots, eps, 0)
-        per_processor = BLOCKS_PER_PROCESSOR if 2 * shape.shared_nbytes <= self._device.shared_nbytes else 1
-        blocks = min(-(-tasks // WARPS), self._device.num_processors * per_processor)
-        grid = (blocks, shape.passes, 1)
-        self._device.launch(shape.name(epilogue), grid, THREADS, values, shape.shared_nbytes)
+        per_processor = 2 if shape.threads == 256 and 2 * shape.shared_nbytes <= self._device.shared_nbytes else 1
+        blocks = min(-(-tasks // (shape.threads // 32)), self._device.num_processors * per_processor)
+        self._device.launch(shape.name(epilogue), (blocks, shape.passes, 1), shape.threads, values, shape.shared_nbytes)

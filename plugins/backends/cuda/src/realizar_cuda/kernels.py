@@ -10,6 +10,8 @@ GEMV = MATRIX * 3 + "PPPiiiiiifi"
 
 FORMATS: dict[str, tuple[str, ...]] = {
     "gemv": (GEMV,),
+    "tile_rows": ("P", "P", "P", "P", "i", "i", "f"),
+    "tile_product": (MATRIX * 3 + "PPiiiiii",),
     "dequantize": (PLANES, "P", "i"),
     "embed_quantized": (PLANES, "P", "P", "i", "f"),
     "embed_plain": (PLANES, "P", "P", "i", "f"),

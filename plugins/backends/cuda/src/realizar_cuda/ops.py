@@ -11,8 +11,9 @@ from realizar_cuda.attention import Attention, Attributes
 from realizar_cuda.constants import Constants
 from realizar_cuda.device import Device
 from realizar_cuda.gemm import Gemm
-from realizar_cuda.gemv import GATED, Gemv, Target
+from realizar_cuda.gemv import GATED, Target
 from realizar_cuda.kvcache import LayerCache
+from realizar_cuda.products import Products
 from realizar_cuda.staged_step import StagedStep
 from realizar_cuda.weights import Weight
 
@@ -20,7 +21,7 @@ Rows = Any
 """A float32 CuPy array [rows, width], densely packed."""
 
 GEMM_TOKENS = 64
-"""Tokens above which a product runs on tensor cores; up to it weights stay quantized and activations have 8 bits."""
+"""Tokens above which weights are worth dequantizing first."""
 
 ELEMENTWISE = {"add": 0, "mul": 1, "scale": 2, "act": 3, "act_mul": 4, "softcap": 5}
 """Op -> number of the template in elementwise.cu."""
@@ -37,7 +38,7 @@ class Ops:
     def __init__(self, device: Device) -> None:
         self.device = device
         self.constants = Constants(device)
-        self.gemv, self.gemm = Gemv(device), Gemm(device)
+        self.products, self.gemm = Products(device), Gemm(device)
         self.attention = Attention(device, self.constants)
 
     def embedding(self, ids: Any, weight: Weight, scale: float, out: Rows) -> None:
@@ -59,11 +60,11 @@ class Ops:
         self.device.launch("layer_norm", (len(x),), _threads(len(weight)), values)
 
     def linear(self, x: Rows, weight: Weight, bias: Any, out: Rows) -> None:
-        """With few tokens by gemv, with many by gemm."""
+        """With few tokens on weights as they are stored, with many by gemm."""
         if len(x) > GEMM_TOKENS:
             self.gemm.run(address(x), len(x), weight, address(bias), address(out))
         elif len(x):
-            self.gemv.run(address(x), len(x), [Target(weight, address(out), address(bias))])
+            self.products.run(address(x), len(x), [Target(weight, address(out), address(bias))])
 
     def rope(self, x: Rows, positions: Any, head_dim: int, inv_freq: Sequence[float], scale: float, out: Rows) -> None:
         """One block for each token and head."""
@@ -109,12 +110,12 @@ class Ops:
         scores = scratch("moe scores", 4 * tokens * router.rows)
         chosen, shares = scratch("moe chosen", 4 * pairs), scratch("moe shares", 4 * pairs)
         hidden, parts = scratch("moe hidden", 4 * pairs * gate.rows), scratch("moe parts", 4 * pairs * down.rows)
-        self.gemv.run(address(x), tokens, [Target(router, scores)])
+        self.products.run(address(x), tokens, [Target(router, scores)])
         values = (scores, chosen, shares, router.rows, slots, int(normalize))
         self.device.launch("route", (tokens,), 32, values, 4 * router.rows)
         targets = [Target(gate, hidden), Target(up, hidden)]
-        self.gemv.run_experts(address(x), pairs, slots, chosen, targets, GATED, kind=kind)
-        self.gemv.run_experts(hidden, pairs, 1, chosen, [Target(down, parts)])
+        self.products.gemv.run_experts(address(x), pairs, slots, chosen, targets, GATED, kind=kind)
+        self.products.gemv.run_experts(hidden, pairs, 1, chosen, [Target(down, parts)])
         self.device.launch("combine", (tokens,), 256, (parts, shares, address(out), down.rows, slots))
 
 

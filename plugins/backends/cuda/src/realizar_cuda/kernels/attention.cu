@@ -6,7 +6,7 @@
 #include "cache.cuh"
 
 constexpr int SPAN = 128;           // positions below which a token's work is not split further
-constexpr int WARPS = 4;
+constexpr int WARPS = 8;
 constexpr float LOG2E = 1.44269504f;
 
 struct AttentionArguments {
@@ -95,12 +95,19 @@ __global__ void __launch_bounds__(32 * WARPS) attention(AttentionArguments a) {
   Softmax<GROUP> softmax;
   softmax.clear();
   const int *table = a.block_tables + (size_t)sequence * a.max_blocks;
-  for (int at = first + warp * AT_ONCE; at < last; at += WARPS * AT_ONCE) {
-    const int j = at + which, seen = min(j, last - 1);
+  float key[8], value[8], next_key[8], next_value[8];
+  const auto load = [&](int j, float *to_key, float *to_value) {
+    const int seen = min(j, last - 1);
     const size_t row = ((size_t)table[seen / BLOCK] * a.kv_heads + kv_head) * BLOCK + seen % BLOCK;
-    float key[8], value[8];
-    KV::load(a.cache.keys, a.cache.key_scales, row * ROW + (has_dims ? dim : 0), key);
-    KV::load(a.cache.values, a.cache.value_scales, row * ROW + (has_dims ? dim : 0), value);
+    KV::load(a.cache.keys, a.cache.key_scales, row * ROW + (has_dims ? dim : 0), to_key);
+    KV::load(a.cache.values, a.cache.value_scales, row * ROW + (has_dims ? dim : 0), to_value);
+  };
+  load(first + warp * AT_ONCE + which, next_key, next_value);
+  for (int at = first + warp * AT_ONCE; at < last; at += WARPS * AT_ONCE) {
+    const int j = at + which;
+#pragma unroll
+    for (int i = 0; i < 8; i++) key[i] = next_key[i], value[i] = next_value[i];
+    load(j + WARPS * AT_ONCE, next_key, next_value);  // while this one is computed
 #pragma unroll
     for (int g = 0; g < GROUP; g++) {
       float dot = 0.f;

@@ -63,25 +63,43 @@ __device__ constexpr int depth_of(int steps, int most) {
   return 1;
 }
 
-template <class T> __device__ __forceinline__ void stage(const GemvArguments &a, const float *x, const float *norm, char *staged, float *scratch) {
-  float factor = 1.f;
-  if (norm != nullptr) {
-    float squares = 0.f;
-    for (int e = 4 * threadIdx.x; e < a.width; e += 4 * blockDim.x) {
-      const float4 v = four_of(x, e, a.width);
-      squares += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+// Threads of a block; the most warps that have what they keep of so many tokens in registers.
+__device__ constexpr int threads_of(int tokens) { return tokens <= 2 ? 512 : 256; }
+
+// One token into shared memory. TURNS: how many times four elements each thread takes, so that all its loads are in
+// flight at once; 0 if that is known at run time only.
+template <class T, int TURNS> __device__ __forceinline__ void stage(const GemvArguments &a, const float *x, char *staged, float *scratch) {
+  constexpr int HELD = TURNS ? TURNS : 1;
+  const int end = a.chunks * Staging<T>::CHUNK, stride = 4 * blockDim.x, turns = TURNS ? TURNS : (end + stride - 1) / stride;
+  float4 v[HELD], w[HELD];
+  float factor = 1.f, squares = 0.f;
+  if (TURNS || a.norm != nullptr) {
+#pragma unroll
+    for (int i = 0; i < turns; i++) {
+      v[i % HELD] = four_of(x, 4 * threadIdx.x + i * stride, a.width);
+      if (TURNS == 0) squares += dot4(v[0], v[0]);
+    }
+  }
+  if (a.norm != nullptr) {
+#pragma unroll
+    for (int i = 0; i < TURNS; i++) {
+      w[i] = four_of(a.norm, 4 * threadIdx.x + i * stride, a.width);
+      squares += dot4(v[i], v[i]);
     }
     factor = 1.f / sqrtf(block_sum(squares, scratch) / a.width + a.eps);
   }
-  const int end = a.chunks * Staging<T>::CHUNK;
-  for (int start = 4 * (threadIdx.x & ~31); start < end; start += 4 * blockDim.x) {  // whole warps: groups span lanes
-    const int e = start + 4 * lane_id();
-    float4 v = four_of(x, e, a.width);
-    if (norm != nullptr) {
-      const float4 w = four_of(norm, e, a.width);
-      v = make_float4(v.x * factor * w.x, v.y * factor * w.y, v.z * factor * w.z, v.w * factor * w.w);
+#pragma unroll
+  for (int i = 0; i < turns; i++) {
+    const int e = 4 * threadIdx.x + i * stride;
+    if ((e & ~127) >= end) break;  // whole warps: groups of 16 span lanes
+    if (TURNS == 0) v[0] = four_of(x, e, a.width);
+    float4 four = v[i % HELD];
+    if (a.norm != nullptr) {
+      if (TURNS == 0) w[0] = four_of(a.norm, e, a.width);
+      const float4 by = w[i % HELD];
+      four = make_float4(four.x * factor * by.x, four.y * factor * by.y, four.z * factor * by.z, four.w * factor * by.w);
     }
-    if (Staging<T>::CHUNK == 32 || e < end) Staging<T>::put(staged, a.chunks, e, v);
+    if (Staging<T>::CHUNK == 32 || e < end) Staging<T>::put(staged, a.chunks, e, four);
   }
 }
 
@@ -101,10 +119,11 @@ __device__ __forceinline__ void accumulate(float (&sums)[ROWS][TOKENS], const St
 
 // WIDTH: chunks of a row, or 0 if they are known at run time only. DEPTH: chunks of each row that a lane has in flight.
 template <class T, int WIDTH, int TOKENS, int ROWS, int DEPTH, int EPILOGUE>
-__global__ void __launch_bounds__(256) gemv(GemvArguments a) {
+__global__ void __launch_bounds__(threads_of(TOKENS)) gemv(GemvArguments a) {
   extern __shared__ __align__(16) char staged[];
   __shared__ float scratch[32];
   constexpr int STEPS = WIDTH / 32, SLOTS = depth_of(STEPS ? STEPS : 1, DEPTH);
+  constexpr int TURNS = (WIDTH * Staging<T>::CHUNK / 4 + threads_of(TOKENS) - 1) / threads_of(TOKENS);
   constexpr int VALUES = EPILOGUE == GATED ? ROWS / 2 : ROWS;  // a token's results of a task
   const int chunks = WIDTH ? WIDTH : a.chunks, lane = lane_id(), num_warps = gridDim.x * (blockDim.x / 32);
   int task = warp_id() * gridDim.x + blockIdx.x;
@@ -120,7 +139,7 @@ __global__ void __launch_bounds__(256) gemv(GemvArguments a) {
   const int expert = a.experts == nullptr ? 0 : a.experts[blockIdx.y];
   const int first = a.experts == nullptr ? blockIdx.y * TOKENS : blockIdx.y / a.slots;
   for (int t = 0; t < TOKENS; t++)
-    stage<T>(a, a.x + (size_t)min(first + t, a.tokens - 1) * a.width, a.norm, staged + (size_t)t * chunks * Staging<T>::NBYTES, scratch);
+    stage<T, TURNS <= 16 ? TURNS : 0>(a, a.x + (size_t)min(first + t, a.tokens - 1) * a.width, staged + (size_t)t * chunks * Staging<T>::NBYTES, scratch);
   __syncthreads();
   if (task >= a.tasks) return;  // no barrier follows
   if (!WIDTH || a.experts != nullptr) {

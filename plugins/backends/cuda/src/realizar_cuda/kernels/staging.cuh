@@ -34,6 +34,8 @@ __device__ __forceinline__ void weights_of(const Stored<BF16> &s, float *w) {
   }
 }
 
+__device__ __forceinline__ float dot4(float4 a, float4 b) { return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w; }
+
 // Four elements of a row of `width`, from e on; zeros beyond its end.
 __device__ __forceinline__ float4 four_of(const float *row, int e, int width) {
   if (width % 4 == 0) return e < width ? __ldcg((const float4 *)(row + e)) : make_float4(0.f, 0.f, 0.f, 0.f);
@@ -110,7 +112,8 @@ template <class T> struct QuantizedStaging {
     return __dp4a((int)w[3], a.w, __dp4a((int)w[2], a.z, __dp4a((int)w[1], a.y, __dp4a((int)w[0], a.x, 0))));
   }
   static __device__ __forceinline__ float dot(const Weights &b, const Activations &a) {
-    const float first = a.scales.x * (float)dot16(b.word, a.first), second = a.scales.z * (float)dot16(b.word + 4, a.second);
+    const float first = a.scales.x * small_int(dot16(b.word, a.first));
+    const float second = a.scales.z * small_int(dot16(b.word + 4, a.second));
     float sum;
     if constexpr (T::HALVES) sum = fmaf(b.k.scale[0], first, b.k.scale[1] * second);
     else sum = b.k.scale[0] * (first + second);
