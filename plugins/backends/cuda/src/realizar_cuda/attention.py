@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 
@@ -10,9 +11,12 @@ from realizar_cuda.constants import Constants
 from realizar_cuda.device import Device
 from realizar_cuda.heads import HeadsCase
 from realizar_cuda.kvcache import LayerCache
-from realizar_cuda.staged_step import StagedStep
+from realizar_cuda.staged_step import QUERIES, StagedStep
 
 THREADS, SPAN, MAX_SPLITS = 256, 128, 32
+
+PROMPT_TOKENS = 64
+"""Tokens of a step above which attention runs on tensor cores, tile by tile."""
 
 MAX_GROUP_NUMBERS = 1024
 """Numbers of query heads, in all, that one block has in registers."""
@@ -70,17 +74,34 @@ class Attention:
 
     def attend(self, q: int, out: int, num_tokens: int, a: Attributes, cache: LayerCache, step: StagedStep) -> None:
         """q and out [num_tokens, num_heads, head_dim], by address, over keys and values that are in the cache."""
+        if num_tokens > PROMPT_TOKENS and cache.kind != "F32":
+            self._attend_tiles(q, out, a, cache, step)
+            return
         group = group_of(a.num_heads // cache.heads, cache.head_dim)
         tiles = a.num_heads // group
         longest = step.max_blocks * cache.block_size
         splits = splits_of(num_tokens * tiles, longest, self._device.num_processors)
         parts = self._device.scratch("parts", 4 * num_tokens * tiles * splits * group * (cache.head_dim + 2))
         tickets = self._device.scratch("tickets", 4 * num_tokens * tiles)
+        name = f"attention<Kv{cache.kind}, {cache.head_dim}, {group}, {cache.block_size}>"
+        values = self._values(q, out, a, cache, step, (parts, tickets))
+        self._device.launch(name, (num_tokens, tiles, splits), THREADS, values)
+
+    def _attend_tiles(self, q: int, out: int, a: Attributes, cache: LayerCache, step: StagedStep) -> None:
+        """Many tokens on tensor cores, which halves are exact enough for unless the cache is F32."""
+        stride = -(-cache.head_dim // 16) * 16 + 8
+        name = f"prompt_attention<Kv{cache.kind}, {cache.head_dim}, {cache.block_size}>"
+        values = (*self._values(q, out, a, cache, step, (0, 0)), step.address("tiles"))
+        shared_nbytes = 2 * stride * (2 * QUERIES + 2 * QUERIES)
+        self._device.launch(name, (step.num_tiles, a.num_heads), 128, values, shared_nbytes)
+
+    def _values(
+        self, q: int, out: int, a: Attributes, cache: LayerCache, step: StagedStep, memory: tuple[int, int]
+    ) -> tuple[Any, ...]:
+        """`AttentionArguments` of attention.cuh."""
         slopes = self._constants.floats(tuple(a.alibi_slopes)) if a.alibi_slopes else 0
         arrays = (step.address(name) for name in ("sequences", "positions", "context_lens", "block_tables"))
-        values = (
-            q, out, *cache.pointers, *arrays, slopes, parts, tickets, cache.heads, a.num_heads, step.max_blocks,
+        return (
+            q, out, *cache.pointers, *arrays, slopes, *memory, cache.heads, a.num_heads, step.max_blocks,
             a.sliding_window, int(a.causal), 0, a.scale, a.softcap,
         )  # fmt: skip
-        name = f"attention<Kv{cache.kind}, {cache.head_dim}, {group}, {cache.block_size}>"
-        self._device.launch(name, (num_tokens, tiles, splits), THREADS, values)

@@ -75,7 +75,7 @@ class Device:
         self._loaded.append((module, raw))
         base = base_name(name)
         made = self._functions[name] = Function(raw.ptr, name, FORMATS[base], early=self.early and base not in LATE)
-        if base in ("gemv", "tile_product"):
+        if base in ("gemv", "tile_product", "prompt_attention"):
             made.allow_shared(self.shared_nbytes)
         return made
 

@@ -61,7 +61,7 @@ class Gemm:
         matrix = self._device.scratch("gemm weights", 2 * rows * weight.padded)
         chunks = rows * weight.chunks
         name = f"dequantize<{weight.kind}>"
-        self._device.launch(name, (-(-chunks // 256),), 256, (*weight.pointers(first), matrix, chunks))
+        self._device.launch(name, (-(-chunks // 64),), 256, (*weight.pointers(first), matrix, chunks))
         return matrix
 
     def _multiply(self, matrix: int, x: int, kind: int, sizes: tuple[int, int, int], out: int, stride: int) -> None:

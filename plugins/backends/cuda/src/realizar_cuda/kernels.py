@@ -22,6 +22,7 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "heads": ("PPPPP" + CACHE + "PPPiiiiff",),
     "cache_write": ("P", "P", "P", CACHE, "i"),
     "attention": ("PP" + CACHE + "PPPPPPPiiiiiiff",),
+    "prompt_attention": ("PP" + CACHE + "PPPPPPPiiiiiiff", "P"),
     "gather_rows": ("P", "P", "P", "i"),
     "pad_rows": ("P", "P", "i", "i"),
     "bfloat_rows": ("P", "P", "i", "i"),

@@ -16,8 +16,8 @@ from realizar_cuda.device import Device
 from realizar_cuda.gemv import GATED, STORE, Gemv, Target, matrices
 
 TILE_ROWS, SPAN, MAX_TILE_TOKENS = 16, 128, 64
-SHARED_ELEMENTS, PADDING = 4096, 16
-"""Of tile_product.cu: elements of activations in shared memory at a time, by tokens of a tile; room between tokens."""
+SHARED_ELEMENTS, PADDING = 2048, 16
+"""Of tile_product.cu: elements of activations in shared memory, twice, by tiles of tokens; room between tokens."""
 
 
 @attrs.frozen
@@ -31,8 +31,8 @@ class Tiling:
     def shared_nbytes(self) -> int:
         """Activations of all tokens for as many elements as fit."""
         unit = SPAN * (8 // self.row_warps)
-        slab = SHARED_ELEMENTS // self.token_tiles // unit * unit
-        return 2 * 8 * self.token_tiles * (slab + PADDING)
+        slab = max(unit, SHARED_ELEMENTS // self.token_tiles)
+        return 2 * 2 * 8 * self.token_tiles * (slab + PADDING)
 
 
 def tiling_of(num_tokens: int, num_tiles: int, num_processors: int) -> Tiling:
@@ -73,7 +73,7 @@ class Products:
         padded = -(-width // SPAN) * SPAN
         rows = self._device.scratch("tile rows", 2 * num_tokens * padded)
         exponents = self._device.scratch("tile exponents", 4 * num_tokens)
-        self._device.launch("tile_rows", (num_tokens,), 256, (x, norm, rows, exponents, width, padded, eps))
+        self._device.launch("tile_rows", (num_tokens,), 1024, (x, norm, rows, exponents, width, padded, eps))
         return rows, exponents, padded
 
     def _run_tiles(

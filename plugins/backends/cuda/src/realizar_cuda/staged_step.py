@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -19,11 +20,19 @@ ALIGNMENT = 64
 """Elements between the starts of arrays: whole lines of the cache."""
 
 
+QUERIES = 64
+"""Tokens of a sequence that prompt_attention.cu takes at once."""
+
+
 @attrs.define(slots=False)
 class StagedStep(Step):
-    """sequences: which sequence each token is of, below 0 for none. host, device: all arrays in one."""
+    """sequences: which sequence each token is of, below 0 for none. tiles: first token and number of tokens, of up to
+    QUERIES of one sequence. host, device: all arrays in one.
+    """
 
     sequences: NDArray[np.int32] = attrs.field(factory=lambda: np.zeros(0, np.int32))
+    tiles: NDArray[np.int32] = attrs.field(factory=lambda: np.zeros((0, 2), np.int32))
+    num_tiles: int = 0
     host: Any = None
     device: Any = None
     arrays: dict[str, Any] = attrs.field(factory=dict)
@@ -46,12 +55,24 @@ class StagedStep(Step):
         self.input_ids[self.num_tokens :] = 0
         self.token_type_ids[self.num_tokens :] = 0
         self.logits_rows[self.num_rows :] = 0
+        self._cut_into_tiles()
+
+    def _cut_into_tiles(self) -> None:
+        bounds = self.query_start_loc[: self.num_seqs + 1].tolist()
+        tiles = [
+            (start, min(QUERIES, end - start))
+            for begin, end in pairwise(bounds)
+            for start in range(begin, end, QUERIES)
+        ]
+        self.num_tiles = len(tiles)
+        self.tiles[: len(tiles)] = np.reshape(tiles, (-1, 2))
 
 
 def stage(step: Step, device: Device) -> StagedStep:
     """A step of the same sizes with zeroed arrays of its own."""
     shapes = {name: getattr(step, name).shape for name in ARRAYS}
     shapes["sequences"] = step.input_ids.shape
+    shapes["tiles"] = (len(step.input_ids) // QUERIES + len(step.context_lens), 2)
     sizes = {name: -(-int(np.prod(shape)) // ALIGNMENT) * ALIGNMENT for name, shape in shapes.items()}
     pinned = device.pinned(sum(sizes.values()), np.int32)
     copy = device.zeros((len(pinned),), np.int32)

@@ -3,31 +3,10 @@
 // Flash decoding (Dao et al. 2023): a block takes a span of the positions that a token sees, for query heads that share
 // keys; softmax is kept online; the block that comes last merges the spans, in their order, so results never depend on
 // which block that was.
-#include "cache.cuh"
+#include "attention.cuh"
 
 constexpr int SPAN = 128;           // positions below which a token's work is not split further
 constexpr int WARPS = 8;
-constexpr float LOG2E = 1.44269504f;
-
-struct AttentionArguments {
-  const float *q;       // [tokens, heads, head_dim]
-  float *out;           // as q
-  Cache cache;
-  const int *sequences; // [tokens]: row of block_tables, below 0 for no token
-  const int *positions, *context_lens, *block_tables;
-  const float *slopes;  // [heads] or null
-  float *parts;         // [tokens, key heads * group tiles, splits, GROUP, head_dim + 2]: sums, maximum, total
-  int *tickets;         // [tokens, key heads * group tiles], zeros between launches
-  int kv_heads, heads, max_blocks, window, causal, unused;
-  float scale, softcap;
-};
-
-__device__ __forceinline__ float score_of(const AttentionArguments &a, float dot, int head, int distance) {
-  float score = dot * a.scale;
-  if (a.softcap != 0.f) score = a.softcap * tanhf(score / a.softcap);
-  if (a.slopes != nullptr) score -= a.slopes[head] * distance;
-  return score * LOG2E;
-}
 
 // Online softmax of GROUP heads: 8 of their dims a lane. Scores are in powers of two.
 template <int GROUP> struct Softmax {

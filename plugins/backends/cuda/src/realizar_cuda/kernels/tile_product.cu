@@ -4,6 +4,7 @@
 // parts of the rows' elements, and sums are brought together in a fixed order.
 #include "activations.cuh"
 #include "tiles.cuh"
+#include <cuda_pipeline.h>
 
 enum Epilogue { STORE, ADD, GATED };
 
@@ -25,8 +26,9 @@ struct TileArguments {
 template <class T, int TOKEN_TILES, int ROW_WARPS, int EPILOGUE>
 __global__ void __launch_bounds__(256) tile_product(TileArguments a) {
   constexpr int SPLITS = 8 / ROW_WARPS, PARTS = EPILOGUE == GATED ? 2 : 1, TOKENS = 8 * TOKEN_TILES;
-  constexpr int SLAB = 4096 / TOKEN_TILES / (SPAN * SPLITS) * (SPAN * SPLITS);  // elements of each row in shared memory
-  constexpr int STRIDE = SLAB + 16;                                            // so that tokens do not share banks
+  constexpr int UNIT = SPAN * SPLITS, WANTED = 2048 / TOKEN_TILES;
+  constexpr int SLAB = WANTED < UNIT ? UNIT : WANTED;  // elements of each row in shared memory, twice
+  constexpr int STRIDE = SLAB + 16;                    // so that tokens do not share banks
   extern __shared__ __align__(16) char shared[];
   __half *x = (__half *)shared;
   const int warp = warp_id(), lane = lane_id(), g = lane / 4, c = lane % 4, split = warp / ROW_WARPS;
@@ -56,21 +58,29 @@ __global__ void __launch_bounds__(256) tile_product(TileArguments a) {
   load(next, min(split, spans - 1));  // weights do not depend on the previous kernel
   wait_for_previous();
   float sums[PARTS][TOKEN_TILES][4] = {};
+  const auto fetch = [&](int start) {
+    __half *to = x + start / SLAB % 2 * TOKENS * STRIDE;
+    const int eights = min(SLAB, a.padded - start) / 8;
+    for (int i = threadIdx.x; i < TOKENS * eights; i += blockDim.x) {
+      const int t = i / eights, e = i % eights * 8;  // beyond the last token its row again, which nobody stores
+      __pipeline_memcpy_async(to + t * STRIDE + e, a.x + (size_t)(first + min(t, count - 1)) * a.padded + start + e, 16);
+    }
+    __pipeline_commit();
+  };
+  fetch(0);
   for (int start = 0; start < a.padded; start += SLAB) {
     const int width = min(SLAB, a.padded - start);
+    if (start + SLAB < a.padded) fetch(start + SLAB);
+    __pipeline_wait_prior(start + SLAB < a.padded ? 1 : 0);
     __syncthreads();
-    for (int i = threadIdx.x; i < TOKENS * (width / 8); i += blockDim.x) {
-      const int t = i / (width / 8), e = i % (width / 8) * 8;
-      *(uint4 *)(x + t * STRIDE + e) = t < count ? __ldcg((const uint4 *)(a.x + (size_t)(first + t) * a.padded + start + e)) : make_uint4(0, 0, 0, 0);
-    }
-    __syncthreads();
+    const __half *slab = x + start / SLAB % 2 * TOKENS * STRIDE;
     for (int span = start / SPAN + split; span < (start + width) / SPAN; span += SPLITS) {
 #pragma unroll
       for (int p = 0; p < PARTS; p++)
 #pragma unroll
         for (int r = 0; r < 2; r++) now[p][r] = next[p][r], now[p][r].prepare(min(4 * span + c, units - 1));
       load(next, min(span + SPLITS, spans - 1));
-      const __half *here = x + g * STRIDE + (span * SPAN - start) + 4 * c;
+      const __half *here = slab + g * STRIDE + (span * SPAN - start) + 4 * c;
 #pragma unroll
       for (int s = 0; s < STEPS_OF_SPAN; s++) {
         u32 weights[PARTS][4];
@@ -87,11 +97,11 @@ __global__ void __launch_bounds__(256) tile_product(TileArguments a) {
         }
       }
     }
+    __syncthreads();
   }
   if (SPLITS > 1) {  // sums of the other splits, in order
     float *parts = (float *)shared;
     constexpr int EACH = PARTS * TOKEN_TILES * 4;
-    __syncthreads();
     if (split > 0) {
 #pragma unroll
       for (int i = 0; i < EACH; i++) parts[((split - 1) * ROW_WARPS + warp % ROW_WARPS) * 32 * EACH + 32 * i + lane] = (&sums[0][0][0])[i];

@@ -4,6 +4,7 @@
 // rows g and g + 8 and, of them, chunk c of 32 elements: its four elements of step s are one word of codes. Activations
 // are stored in that order, [step][chunk][4], so that a lane's four lie side by side.
 #pragma once
+#include "matrix.cuh"
 #include "staging.cuh"
 
 // Chunks of staging.cuh in 32 elements.
@@ -15,19 +16,6 @@ constexpr int SPAN = 128, STEPS_OF_SPAN = 8;
 constexpr float WEIGHT_FACTOR = 256.f;
 
 __device__ __forceinline__ int place_in_span(int e) { return e % 32 / 4 * 16 + e / 32 * 4 + e % 4; }
-
-__device__ __forceinline__ u32 halves(float x, float y) {
-  const __half2 both = __floats2half2_rn(x, y);
-  return *(const u32 *)&both;
-}
-
-// d += a b: rows by tokens, float32 sums of halves. wmma's fragments hide which lane holds what, so that weights could
-// not be decoded into them; hence the instruction itself.
-__device__ __forceinline__ void multiply(float *d, const u32 *a, uint2 b) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b.x), "r"(b.y));
-}
 
 // 32 elements of one row, and four of them as halves times WEIGHT_FACTOR.
 template <class T> struct TileChunk {
