@@ -14,7 +14,8 @@ AVAILABLE = CudaBackend.probe()
 pytestmark = pytest.mark.skipif(not AVAILABLE.score, reason=f"device test: {AVAILABLE.detail}")
 
 VARIANTS = (
-    attention_variant(4, 2, 64), attention_variant(9, 3, 64, sliding_window=70), attention_variant(4, 4, 40, softcap=20.0),
+    attention_variant(4, 2, 64), attention_variant(9, 3, 64, sliding_window=70),
+    attention_variant(4, 4, 40, softcap=20.0),
     attention_variant(4, 1, 256), attention_variant(2, 2, 80, causal=False), attention_variant(8, 2, 128, scale=0.25),
     attention_variant(4, 2, 20, alibi_slopes=(0.25, 0.0625, 0.5, 2.0)),
 )  # fmt: skip

@@ -106,7 +106,7 @@ def test_buckets_are_powers_of_two_and_the_limit():
         ("Q4_K", 4096, 1, 28672, "gemv<Q4_K, 128, 1, 2, 4, STORE>"),
         ("Q4_K", 768, 3, 10, "gemv<Q4_K, 0, 4, 4, 2, STORE>"),
         ("F16", 2048, 1, 16384, "gemv<F16, 256, 1, 2, 8, STORE>"),
-        ("Q4_K", 14336, 1, 4096, "gemv<Q4_K, 448, 1, 1, 8, STORE>"),
+        ("Q4_K", 14336, 1, 4096, "gemv<Q4_K, 448, 1, 2, 4, STORE>"),
         ("F32", 33, 64, 10, "gemv<F32, 0, 8, 4, 2, STORE>"),
     ],
 )

@@ -85,4 +85,5 @@ class Compiler:
             nvrtc.destroyProgram(program)
 
     def _options(self) -> tuple[Any, ...]:
-        return (f"-arch={self.architecture}", "-std=c++17", f"-I{self._include}")
+        """-default-device: else some versions of NVRTC take generic lambdas for functions of the host."""
+        return (f"-arch={self.architecture}", "-std=c++17", "-default-device", f"-I{self._include}")

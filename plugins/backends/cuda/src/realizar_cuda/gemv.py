@@ -96,14 +96,12 @@ def shape_of(weight: Weight, num_tokens: int, num_rows: int, shared_nbytes: int,
 
 
 def _rows_and_depth(weight: Weight, num_rows: int, steps: int, num_processors: int) -> tuple[int, int]:
-    """For one token: two rows a warp, or one where that keeps warps busier or more of a long row in flight."""
+    """For one token: two rows a warp, or one where that keeps more warps busy with as much in flight."""
     most = 4 if weight.is_quantized else 8
     warps = num_processors * THREADS[1] // 32
     busy = {rows: _share(-(-num_rows // rows), warps) for rows in (1, 2)}
     divides = max(depth for depth in range(1, most + 1) if max(1, steps) % depth == 0)
-    if busy[1] > busy[2] + 0.05 or (divides < most <= steps):
-        return 1, 2 * most
-    return 2, most
+    return (1, 2 * most) if busy[1] > busy[2] + 0.05 and divides == most else (2, most)
 
 
 def _share(tasks: int, warps: int) -> float:

@@ -30,7 +30,7 @@ class Tiling:
     @property
     def shared_nbytes(self) -> int:
         """Activations of all tokens for as many elements as fit."""
-        unit = SPAN * (8 // self.row_warps)
+        unit = SPAN * (8 // self.row_warps) * (2 if self.token_tiles < 8 else 1)
         slab = max(unit, SHARED_ELEMENTS // self.token_tiles)
         return 2 * 2 * 8 * self.token_tiles * (slab + PADDING)
 

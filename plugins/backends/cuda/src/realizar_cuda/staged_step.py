@@ -33,6 +33,7 @@ class StagedStep(Step):
     sequences: NDArray[np.int32] = attrs.field(factory=lambda: np.zeros(0, np.int32))
     tiles: NDArray[np.int32] = attrs.field(factory=lambda: np.zeros((0, 2), np.int32))
     num_tiles: int = 0
+    _counting: NDArray[np.int32] = attrs.field(factory=lambda: np.zeros(0, np.int32))
     host: Any = None
     device: Any = None
     arrays: dict[str, Any] = attrs.field(factory=dict)
@@ -48,14 +49,18 @@ class StagedStep(Step):
 
     def finish(self) -> None:
         """Fill what the engine does not: each token's sequence, and marks on what is beyond the counts."""
-        counts = np.diff(self.query_start_loc[: self.num_seqs + 1])
-        self.sequences[: self.num_tokens] = np.repeat(np.arange(self.num_seqs, dtype=np.int32), counts)
-        self.sequences[self.num_tokens :] = -1
-        self.slot_mapping[self.num_tokens :] = -1
-        self.input_ids[self.num_tokens :] = 0
-        self.token_type_ids[self.num_tokens :] = 0
+        n = self.num_tokens
+        if n == self.num_seqs:
+            self.sequences[:n] = self._counting[:n]
+        else:
+            counts = np.diff(self.query_start_loc[: self.num_seqs + 1])
+            self.sequences[:n] = np.repeat(self._counting[: self.num_seqs], counts)
+        if n < len(self.input_ids):
+            self.sequences[n:], self.slot_mapping[n:] = -1, -1
+            self.input_ids[n:], self.token_type_ids[n:] = 0, 0
         self.logits_rows[self.num_rows :] = 0
-        self._cut_into_tiles()
+        if len(self.input_ids) > QUERIES:
+            self._cut_into_tiles()
 
     def _cut_into_tiles(self) -> None:
         bounds = self.query_start_loc[: self.num_seqs + 1].tolist()
@@ -77,6 +82,7 @@ def stage(step: Step, device: Device) -> StagedStep:
     pinned = device.pinned(sum(sizes.values()), np.int32)
     copy = device.zeros((len(pinned),), np.int32)
     staged = StagedStep(**{name: getattr(step, name) for name in ARRAYS}, host=pinned, device=copy)
+    staged._counting = np.arange(len(step.context_lens), dtype=np.int32)
     at = 0
     for name, shape in shapes.items():
         size = int(np.prod(shape))

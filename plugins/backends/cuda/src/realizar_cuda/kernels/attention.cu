@@ -47,10 +47,21 @@ __device__ constexpr int lanes_of(int head_dim) {  // lanes of 8 dims each, a po
   return lanes;
 }
 
+// By what a warp's up to 32 sums of one head are to be taken, a lane each: (maximum, total) at `from`. divide: the sum
+// is complete; else the maximum and total of all go to `to`. Every lane must call it. from: in shared memory, or written
+// by another block just now, hence volatile.
+__device__ __forceinline__ void share_of(float *factors, bool mine, const volatile float *from, bool divide, float *to) {
+  const float top = mine ? from[0] : LOWEST, total = mine ? from[1] : 0.f;
+  const float most = warp_max(top), take = mine ? exp2f(top - most) : 0.f, all = warp_sum(total * take);
+  factors[lane_id()] = divide ? take / all : take;
+  if (!divide && lane_id() == 0) __stcg(to, most), __stcg(to + 1, all);
+}
+
 template <class KV, int HEAD_DIM, int GROUP, int BLOCK>
 __global__ void __launch_bounds__(32 * WARPS) attention(AttentionArguments a) {
   constexpr int ROW = padded(HEAD_DIM, KV::UNIT), LANES = lanes_of(HEAD_DIM), AT_ONCE = 32 / LANES, WIDE = HEAD_DIM + 2;
   __shared__ float merged[WARPS * GROUP * WIDE];
+  __shared__ float factors[GROUP * 32];
   __shared__ int is_last;
   const int token = blockIdx.x, tile = blockIdx.y, split = blockIdx.z, lane = lane_id(), warp = warp_id();
   const int tiles = a.heads / a.kv_heads / GROUP, kv_head = tile / tiles, head = tile * GROUP;
@@ -112,21 +123,15 @@ __global__ void __launch_bounds__(32 * WARPS) attention(AttentionArguments a) {
   __syncthreads();
   const size_t place = (size_t)token * gridDim.y + tile;
   float *parts = a.parts + (place * gridDim.z) * GROUP * WIDE;
+  if (warp < GROUP) share_of(factors + warp * 32, lane < WARPS, merged + (lane * GROUP + warp) * WIDE + HEAD_DIM, splits == 1, parts + ((size_t)split * GROUP + warp) * WIDE + HEAD_DIM);
+  __syncthreads();
   for (int i = threadIdx.x; i < GROUP * HEAD_DIM; i += blockDim.x) {
     const int g = i / HEAD_DIM, d = i % HEAD_DIM;
-    float top = LOWEST, total = 0.f, sum = 0.f;
-    for (int w = 0; w < WARPS; w++) top = fmaxf(top, merged[(w * GROUP + g) * WIDE + HEAD_DIM]);
-    for (int w = 0; w < WARPS; w++) {
-      const float *from = merged + (w * GROUP + g) * WIDE, take = exp2f(from[HEAD_DIM] - top);
-      total += from[HEAD_DIM + 1] * take, sum += from[d] * take;
-    }
-    if (splits == 1) {
-      a.out[((size_t)token * a.heads + head) * HEAD_DIM + i] = sum / total;
-    } else {
-      float *to = parts + ((size_t)split * GROUP + g) * WIDE;
-      __stcg(to + d, sum);
-      if (d == 0) __stcg(to + HEAD_DIM, top), __stcg(to + HEAD_DIM + 1, total);
-    }
+    float sum = 0.f;
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) sum += merged[(w * GROUP + g) * WIDE + d] * factors[g * 32 + w];
+    if (splits == 1) a.out[((size_t)token * a.heads + head) * HEAD_DIM + i] = sum;
+    else __stcg(parts + ((size_t)split * GROUP + g) * WIDE + d, sum);
   }
   if (splits == 1) return;  // the same for all threads
   __threadfence();
@@ -138,15 +143,13 @@ __global__ void __launch_bounds__(32 * WARPS) attention(AttentionArguments a) {
   }
   __syncthreads();
   if (!is_last) return;
+  if (warp < GROUP) share_of(factors + warp * 32, lane < splits, parts + ((size_t)lane * GROUP + warp) * WIDE + HEAD_DIM, true, nullptr);
+  __syncthreads();
   for (int i = threadIdx.x; i < GROUP * HEAD_DIM; i += blockDim.x) {
     const int g = i / HEAD_DIM, d = i % HEAD_DIM;
-    float top = LOWEST, total = 0.f, sum = 0.f;
-    for (int s = 0; s < splits; s++) top = fmaxf(top, __ldcg(parts + ((size_t)s * GROUP + g) * WIDE + HEAD_DIM));
-    for (int s = 0; s < splits; s++) {
-      const float *from = parts + ((size_t)s * GROUP + g) * WIDE;
-      const float take = exp2f(__ldcg(from + HEAD_DIM) - top);
-      total += __ldcg(from + HEAD_DIM + 1) * take, sum += __ldcg(from + d) * take;
-    }
-    a.out[((size_t)token * a.heads + head) * HEAD_DIM + i] = sum / total;
+    float sum = 0.f;
+#pragma unroll 8
+    for (int s = 0; s < splits; s++) sum += __ldcg(parts + ((size_t)s * GROUP + g) * WIDE + d) * factors[g * 32 + s];
+    a.out[((size_t)token * a.heads + head) * HEAD_DIM + i] = sum;
   }
 }

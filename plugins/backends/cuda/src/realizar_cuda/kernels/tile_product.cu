@@ -26,7 +26,7 @@ struct TileArguments {
 template <class T, int TOKEN_TILES, int ROW_WARPS, int EPILOGUE>
 __global__ void __launch_bounds__(256) tile_product(TileArguments a) {
   constexpr int SPLITS = 8 / ROW_WARPS, PARTS = EPILOGUE == GATED ? 2 : 1, TOKENS = 8 * TOKEN_TILES;
-  constexpr int UNIT = SPAN * SPLITS, WANTED = 2048 / TOKEN_TILES;
+  constexpr int UNIT = SPAN * SPLITS * (TOKEN_TILES < 8 ? 2 : 1), WANTED = 2048 / TOKEN_TILES;
   constexpr int SLAB = WANTED < UNIT ? UNIT : WANTED;  // elements of each row in shared memory, twice
   constexpr int STRIDE = SLAB + 16;                    // so that tokens do not share banks
   extern __shared__ __align__(16) char shared[];
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(256) tile_product(TileArguments a) {
   const Matrix &m = matrix == 0 ? a.matrix[0] : matrix == 1 ? a.matrix[1] : a.matrix[2];
   const int row = 16 * task + g;
   const size_t rows[2] = {(size_t)min(row, m.rows - 1), (size_t)min(row + 8, m.rows - 1)};
-  TileChunk<T> now[PARTS][2], next[PARTS][2];
+  TileChunk<T> now[PARTS][2], next[PARTS][2], later[PARTS][2];
   const auto load = [&](TileChunk<T>(&to)[PARTS][2], int span) {
 #pragma unroll
     for (int p = 0; p < PARTS; p++)
@@ -56,6 +56,7 @@ __global__ void __launch_bounds__(256) tile_product(TileArguments a) {
       for (int r = 0; r < 2; r++) to[p][r].load(p ? a.matrix[1].weights : m.weights, rows[r], a.chunks, min(4 * span + c, units - 1));
   };
   load(next, min(split, spans - 1));  // weights do not depend on the previous kernel
+  load(later, min(split + SPLITS, spans - 1));
   wait_for_previous();
   float sums[PARTS][TOKEN_TILES][4] = {};
   const auto fetch = [&](int start) {
@@ -78,8 +79,11 @@ __global__ void __launch_bounds__(256) tile_product(TileArguments a) {
 #pragma unroll
       for (int p = 0; p < PARTS; p++)
 #pragma unroll
-        for (int r = 0; r < 2; r++) now[p][r] = next[p][r], now[p][r].prepare(min(4 * span + c, units - 1));
-      load(next, min(span + SPLITS, spans - 1));
+        for (int r = 0; r < 2; r++) {
+          now[p][r] = next[p][r], now[p][r].prepare(min(4 * span + c, units - 1));
+          next[p][r] = later[p][r];
+        }
+      load(later, min(span + 2 * SPLITS, spans - 1));
       const __half *here = slab + g * STRIDE + (span * SPAN - start) + 4 * c;
 #pragma unroll
       for (int s = 0; s < STEPS_OF_SPAN; s++) {
