@@ -26,24 +26,30 @@ class Tiling:
 
     token_tiles: int
     row_warps: int
+    is_gated: bool
 
     @property
     def shared_nbytes(self) -> int:
         """Activations of all tokens for as many elements as fit."""
-        unit = SPAN * (8 // self.row_warps) * (2 if self.token_tiles < 8 else 1)
+        unit = SPAN * (8 // self.row_warps) * (2 if self.token_tiles < 8 and not self.is_gated else 1)
         slab = max(unit, SHARED_ELEMENTS // self.token_tiles)
         return 2 * 2 * 8 * self.token_tiles * (slab + PADDING)
 
 
-def tiling_of(num_tokens: int, num_tiles: int, num_processors: int) -> Tiling:
-    """Tiles for so many tokens and tiles of 16 rows: as many warps on different rows as still keep all busy."""
+def tiling_of(num_tokens: int, num_tiles: int, is_gated: bool, num_processors: int) -> Tiling:
+    """Tiles for so many tokens and tiles of 16 rows.
+
+    As many warps on different rows as leave a block for every processor; single matrices, whose blocks take more of a
+    processor's memory, all at once if they can be.
+    """
     token_tiles = 1
     while 8 * token_tiles < min(num_tokens, MAX_TILE_TOKENS):
         token_tiles *= 2
-    for row_warps in (8, 4):
-        if num_tiles // row_warps >= 1.25 * num_processors:
-            return Tiling(token_tiles, row_warps)
-    return Tiling(token_tiles, 2)
+    at_once = [row_warps for row_warps in (2, 4, 8) if num_tiles <= row_warps * num_processors]
+    if at_once and not is_gated:
+        return Tiling(token_tiles, at_once[0], is_gated)
+    enough = [row_warps for row_warps in (8, 4) if num_tiles >= 1.25 * row_warps * num_processors]
+    return Tiling(token_tiles, enough[0] if enough else 2, is_gated)
 
 
 class Products:
@@ -81,7 +87,7 @@ class Products:
     ) -> None:
         parts = targets[:1] if epilogue == GATED else targets
         tiles = sum(-(-target.weight.rows // TILE_ROWS) for target in parts)
-        tiling = tiling_of(num_tokens, tiles, self._device.num_processors)
+        tiling = tiling_of(num_tokens, tiles, epilogue == GATED, self._device.num_processors)
         rows, exponents, padded = staged
         weight = targets[0].weight
         values: list[Any] = matrices(targets)

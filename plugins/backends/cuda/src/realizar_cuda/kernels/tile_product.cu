@@ -26,7 +26,7 @@ struct TileArguments {
 template <class T, int TOKEN_TILES, int ROW_WARPS, int EPILOGUE>
 __global__ void __launch_bounds__(256) tile_product(TileArguments a) {
   constexpr int SPLITS = 8 / ROW_WARPS, PARTS = EPILOGUE == GATED ? 2 : 1, TOKENS = 8 * TOKEN_TILES;
-  constexpr int UNIT = SPAN * SPLITS * (TOKEN_TILES < 8 ? 2 : 1), WANTED = 2048 / TOKEN_TILES;
+  constexpr int UNIT = SPAN * SPLITS * (TOKEN_TILES < 8 && PARTS == 1 ? 2 : 1), WANTED = 2048 / TOKEN_TILES;
   constexpr int SLAB = WANTED < UNIT ? UNIT : WANTED;  // elements of each row in shared memory, twice
   constexpr int STRIDE = SLAB + 16;                    // so that tokens do not share banks
   extern __shared__ __align__(16) char shared[];
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(256) tile_product(TileArguments a) {
       for (int r = 0; r < 2; r++) to[p][r].load(p ? a.matrix[1].weights : m.weights, rows[r], a.chunks, min(4 * span + c, units - 1));
   };
   load(next, min(split, spans - 1));  // weights do not depend on the previous kernel
-  load(later, min(split + SPLITS, spans - 1));
+  if (PARTS == 1) load(later, min(split + SPLITS, spans - 1));
   wait_for_previous();
   float sums[PARTS][TOKEN_TILES][4] = {};
   const auto fetch = [&](int start) {
@@ -81,9 +81,10 @@ __global__ void __launch_bounds__(256) tile_product(TileArguments a) {
 #pragma unroll
         for (int r = 0; r < 2; r++) {
           now[p][r] = next[p][r], now[p][r].prepare(min(4 * span + c, units - 1));
-          next[p][r] = later[p][r];
+          if (PARTS == 1) next[p][r] = later[p][r];
         }
-      load(later, min(span + 2 * SPLITS, spans - 1));
+      if (PARTS == 1) load(later, min(span + 2 * SPLITS, spans - 1));
+      else load(next, min(span + SPLITS, spans - 1));
       const __half *here = slab + g * STRIDE + (span * SPAN - start) + 4 * c;
 #pragma unroll
       for (int s = 0; s < STEPS_OF_SPAN; s++) {
