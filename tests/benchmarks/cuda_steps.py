@@ -17,7 +17,6 @@ from typing import Any
 import attrs
 import numpy as np
 from random_blocks import random_rows
-from realizar_cuda.backend import CudaBackend
 
 from realizar.architectures.llama import Llama
 from realizar.backend import BackendOptions, Bucket, CacheSpec
@@ -27,6 +26,7 @@ from realizar.engine.sequence import Chunk
 from realizar.engine.sequence import Sequence as Running
 from realizar.model import ModelConfig
 from realizar.tensors import LazyTensor
+from realizar_cuda.backend import CudaBackend
 
 BLOCK_SIZE, STEP_TOKENS, MAX_SEQUENCES = 16, 512, 64
 TILE_ROWS = 1024

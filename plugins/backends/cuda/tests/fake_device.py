@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+
 from realizar_cuda.driver import Arguments
 from realizar_cuda.kernels import FORMATS, base_name
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import pytest
-from realizar_cuda.backend import CudaBackend
-from realizar_cuda.planes import REPACK
 
 from realizar.backend import Backend
 from realizar.testing import BackendConformance, Tolerance
+from realizar_cuda.backend import CudaBackend
+from realizar_cuda.planes import REPACK
 
 EIGHT_BITS = Tolerance(nmse=1e-4)
 """Activations of a single token rounded to 8 bits in groups of 16."""

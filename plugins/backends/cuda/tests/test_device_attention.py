@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from realizar_cuda.backend import CudaBackend
 
 from realizar.reference import Numpy64Backend
 from realizar.testing.driver import Driver, Program, chunked
 from realizar.testing.op_variants import attention_variant
+from realizar_cuda.backend import CudaBackend
 
 AVAILABLE = CudaBackend.probe()
 pytestmark = pytest.mark.skipif(not AVAILABLE.score, reason=f"device test: {AVAILABLE.detail}")

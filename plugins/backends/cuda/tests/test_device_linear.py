@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from realizar_cuda.backend import CudaBackend
-from realizar_cuda.weights import CHUNKS
 
 from realizar.dtypes import DTYPES
 from realizar.testing.models import memory_tensor, random_weights
+from realizar_cuda.backend import CudaBackend
+from realizar_cuda.weights import CHUNKS
 
 AVAILABLE = CudaBackend.probe()
 pytestmark = pytest.mark.skipif(not AVAILABLE.score, reason=f"device test: {AVAILABLE.detail}")

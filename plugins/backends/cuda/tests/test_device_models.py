@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from realizar_cuda.backend import CudaBackend
 
 from realizar import LLM, SamplingParams
 from realizar.architectures.llama import Llama
@@ -19,6 +18,7 @@ from realizar.reference import Numpy64Backend
 from realizar.selection import build_graph, open_model
 from realizar.testing.driver import Driver, Program, one_by_one
 from realizar.testing.models import tiny_model
+from realizar_cuda.backend import CudaBackend
 
 AVAILABLE = CudaBackend.probe()
 pytestmark = pytest.mark.skipif(not AVAILABLE.score, reason=f"device test: {AVAILABLE.detail}")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import attrs
 import pytest
-from realizar_cuda.kernels import base_name
 
 from realizar.architectures.gemma3 import Gemma3
 from realizar.architectures.llama import Llama
 from realizar.testing.driver import Driver, Program
 from realizar.testing.models import tiny_model
+from realizar_cuda.kernels import base_name
 
 _SPEC = importlib.util.spec_from_file_location("test_launches", Path(__file__).parent / "test_launches.py")
 assert _SPEC is not None and _SPEC.loader is not None

@@ -8,6 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+from realizar.architectures.llama import Llama
+from realizar.backend import Backend, Bucket
+from realizar.testing.driver import Driver, Program, chunked
+from realizar.testing.models import tiny_model
+from realizar.testing.op_variants import OP_VARIANTS
 from realizar_cuda import gemm
 from realizar_cuda.backend import CudaBackend
 from realizar_cuda.gemv import shape_of
@@ -15,12 +21,6 @@ from realizar_cuda.kernels import FORMATS, base_name, kernel_name
 from realizar_cuda.planes import Planes
 from realizar_cuda.runtime import Runtime, buckets
 from realizar_cuda.weights import Weight
-
-from realizar.architectures.llama import Llama
-from realizar.backend import Backend, Bucket
-from realizar.testing.driver import Driver, Program, chunked
-from realizar.testing.models import tiny_model
-from realizar.testing.op_variants import OP_VARIANTS
 
 _SPEC = importlib.util.spec_from_file_location("fake_device", Path(__file__).parent / "fake_device.py")
 assert _SPEC is not None and _SPEC.loader is not None

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from realizar_cuda.compiler import SOURCES
-from realizar_cuda.planes import REPACK
 
 from realizar.dtypes import DTYPES
 from realizar.quant import dequantize
 from realizar.testing.blocks import random_blocks
+from realizar_cuda.compiler import SOURCES
+from realizar_cuda.planes import REPACK
 
 _SPEC = importlib.util.spec_from_file_location("decoding", Path(__file__).parent / "decoding.py")
 assert _SPEC is not None and _SPEC.loader is not None
