@@ -19,6 +19,7 @@ from realizar_cuda.backend import CudaBackend
 from realizar_cuda.gemv import shape_of
 from realizar_cuda.kernels import FORMATS, base_name, kernel_name
 from realizar_cuda.planes import Planes
+from realizar_cuda.products import tiling_of
 from realizar_cuda.runtime import Runtime, buckets
 from realizar_cuda.weights import Weight
 
@@ -113,6 +114,15 @@ def test_buckets_are_powers_of_two_and_the_limit():
 def test_shapes(kind, width, tokens, rows, name):
     weight = Weight(kind, 10, width, Planes(np.zeros((10, 1), np.uint8)))
     assert shape_of(weight, tokens, rows, 226 << 10, 132).name("STORE") == name
+
+
+@pytest.mark.parametrize(
+    ("tokens", "tiles", "row_warps"),
+    [(2, 8016, 2), (32, 8016, 4), (64, 8016, 8), (64, 896, 8), (64, 256, 2), (32, 512, 2)],
+)
+def test_tilings(tokens, tiles, row_warps):
+    tiling = tiling_of(tokens, tiles, False, 132)
+    assert tiling.row_warps == row_warps and tiling.shared_nbytes <= fake_device.FakeDevice.shared_nbytes
 
 
 def test_tokens_that_do_not_fit_share_no_pass():

@@ -19,6 +19,7 @@ from realizar_cuda.dataflow import Dataflow, live_values
 from realizar_cuda.gemv import ADD, GATED, STORE, Target
 from realizar_cuda.heads import HeadsCase, match_heads
 from realizar_cuda.ops import Ops, address
+from realizar_cuda.staged_step import staged
 from realizar_cuda.weights import Weight
 
 Bind = Callable[[Node], StepFn]
@@ -155,7 +156,7 @@ class BlockFusion:
     # Heads and attention
 
     def _heads(self, case: HeadsCase) -> int:
-        node, step = self.nodes[case.attention], self.plan.step
+        node, step = self.nodes[case.attention], staged(self.plan)
         cache = self.plan.cache[self.block.layer_id or 0]
         q, k, v = (self.plan.values[name] for name in node.inputs)
         out = self.plan.values[node.output]

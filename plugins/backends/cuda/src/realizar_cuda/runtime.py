@@ -17,7 +17,7 @@ from realizar_cuda.device import Device
 from realizar_cuda.fusion import Bind, BlockFusion
 from realizar_cuda.ops import Ops
 from realizar_cuda.probe import probe
-from realizar_cuda.staged_step import StagedStep, stage
+from realizar_cuda.staged_step import stage, staged
 from realizar_cuda.weights import WeightLoader
 
 CAPTURED_TOKENS = 64
@@ -46,16 +46,16 @@ class Runtime:
     def make_plan(self, graph: Graph, weights: Mapping[str, Buffer], cache: Sequence[Any], step: Step) -> Plan:
         """Values on the device, full of NaN so that nothing unwritten passes for a number; a staged step."""
         self.device.activate()
-        staged = stage(step, self.device)
+        own = stage(step, self.device)
         rows = {True: len(step.logits_rows), False: len(step.input_ids)}
         values = {
             name: self.device.filled((rows[name in graph.row_values], width), np.nan)
             for name, width in graph.values.items()
         }
         output = values[graph.output]
-        values |= {name: staged.arrays[name] for name in STEP_ARRAYS}
+        values |= {name: own.arrays[name] for name in STEP_ARRAYS}
         host = self.device.pinned(output.size, np.float32).reshape(output.shape)
-        return Plan(graph, weights, cache, staged, values, {"host logits": host})
+        return Plan(graph, weights, cache, own, values, {"host logits": host})
 
     def compile_block(self, block: Block, plan: Plan, bind: Bind) -> StepFn | None:
         """The block in few launches, if its bucket is small; they compute all rows, also those beyond the counts."""
@@ -71,7 +71,7 @@ class Runtime:
 
     def capture(self, run: StepFn, plan: Plan) -> StepFn:
         """The step as a graph, if its bucket is small."""
-        step = _staged(plan)
+        step = staged(plan)
         if len(step.input_ids) > CAPTURED_TOKENS:
             return run
         captured = plan.state["captured"] = CapturedStep(self.device, run, step)
@@ -79,7 +79,7 @@ class Runtime:
 
     def with_upload(self, run: StepFn, plan: Plan) -> StepFn:
         """The step's arrays to the device, then the step."""
-        step, device = _staged(plan), self.device
+        step, device = staged(plan), self.device
         to, source = int(step.device.data.ptr), step.host.ctypes.data
 
         def uploaded() -> None:
@@ -110,9 +110,3 @@ def buckets(limit: Bucket) -> Sequence[Bucket]:
     sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size < limit.max_tokens]
     small = [Bucket(n, min(n, limit.max_seqs), min(n, limit.max_rows)) for n in sizes]
     return (*small, limit)
-
-
-def _staged(plan: Plan) -> StagedStep:
-    if not isinstance(plan.step, StagedStep):
-        raise TypeError("the plan was not made by this backend")
-    return plan.step

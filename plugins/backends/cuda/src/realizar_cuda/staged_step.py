@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from realizar.backend import Step
+from realizar.backend import Plan, Step
 from realizar_cuda.device import Device
 
 ARRAYS = (
@@ -41,7 +41,7 @@ class StagedStep(Step):
     @property
     def max_blocks(self) -> int:
         """Columns of block_tables."""
-        return self.block_tables.shape[1]
+        return int(self.block_tables.shape[1])
 
     def address(self, name: str) -> int:
         """Where an array is on the device."""
@@ -90,3 +90,10 @@ def stage(step: Step, device: Device) -> StagedStep:
         staged.arrays[name] = copy[at : at + size].reshape(shape)
         at += sizes[name]
     return staged
+
+
+def staged(plan: Plan) -> StagedStep:
+    """The step of a plan of this backend's making."""
+    if not isinstance(plan.step, StagedStep):
+        raise TypeError("the plan was not made by this backend")
+    return plan.step

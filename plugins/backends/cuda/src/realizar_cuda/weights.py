@@ -77,7 +77,7 @@ class WeightLoader:
             kind, stored = "F32", tensor.to_float32()
         *counts, rows, width = tensor.shape
         flat = stored.reshape(-1, stored.shape[-1])
-        planes = self._repacked(kind, flat) if kind in REPACK else Planes(self._padded(kind, flat))
+        planes = self._repacked(kind, flat.view(np.uint8)) if kind in REPACK else Planes(self._padded(kind, flat))
         self._device.synchronize()
         return Weight(kind, rows, width, planes, int(np.prod(counts, dtype=int)))
 
@@ -99,7 +99,7 @@ class WeightLoader:
                         None if p is None else self._device.zeros((len(blocks), p.shape[1]), np.uint8) for p in parts
                     ]
                 for plane, part in zip(whole, parts, strict=True):
-                    if plane is not None:
+                    if part is not None:
                         plane[start : start + len(part)] = part
         return Planes(*whole)
 
