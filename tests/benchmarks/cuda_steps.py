@@ -29,6 +29,9 @@ from realizar.tensors import LazyTensor
 from realizar_cuda.backend import CudaBackend
 
 BLOCK_SIZE, STEP_TOKENS, MAX_SEQUENCES = 16, 512, 64
+PROMPT = 2048
+"""Tokens of the prompt that prefill is timed with."""
+
 TILE_ROWS = 1024
 """Rows that are drawn; larger matrices repeat them, at other addresses."""
 
@@ -191,13 +194,17 @@ class Case:
         return found
 
 
+def _prompt() -> Running:
+    return Running([5] * PROMPT, PROMPT, _never, _never, block_table=list(range(PROMPT // BLOCK_SIZE)))
+
+
 def _never(*_: Any) -> None:
     raise AssertionError("the runner's logits are taken as it gives them")
 
 
 def report(name: str, contexts: list[int], with_kernels: bool) -> None:
     """Rows of the table for one model."""
-    case = Case(SHAPES[name], max(contexts) + 512)
+    case = Case(SHAPES[name], max(*contexts, PROMPT) + 512)
     first = case.sequences(1, contexts[0])[0]
     case.decode([first], 8)
     if with_kernels:
@@ -220,11 +227,9 @@ def report(name: str, contexts: list[int], with_kernels: bool) -> None:
                     f"    {microseconds:8.1f} us, {microseconds / launches:7.2f} each of {launches:4d}: {kernel}",
                     flush=True,
                 )
-    case.prefill(Running([1] * 2048, 2048, _never, _never, block_table=list(range(128))))
-    seconds = min(
-        case.prefill(Running([5] * 2048, 2048, _never, _never, block_table=list(range(128)))) for _ in range(3)
-    )
-    print(f"| {name} | prefill 2048 | | | {2048 / seconds:.0f} | (loaded in {case.load_s:.1f} s)", flush=True)
+    case.prefill(_prompt())
+    seconds = min(case.prefill(_prompt()) for _ in range(3))
+    print(f"| {name} | prefill {PROMPT} | | | {PROMPT / seconds:.0f} | (loaded in {case.load_s:.1f} s)", flush=True)
     case.backend.close()
 
 
