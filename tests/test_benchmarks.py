@@ -19,6 +19,7 @@ SUITES = {
     "cache": ["## Decode with a cache of ", "| tg4 @ d64 | ", "| 256 | "],
     "tokenizer": ["## Tokenizer", "| many scripts | "],
 }
+NEEDS_GPU = {"cuda_steps"}
 SHARED = {"make_random_1b", "random_blocks", "suite", "timing"}
 
 
@@ -37,7 +38,7 @@ def run(environ):
 
 
 def test_all_suites_are_tested():
-    assert {path.stem for path in BENCHMARKS.glob("*.py")} == set(SUITES) | SHARED
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == set(SUITES) | NEEDS_GPU | SHARED
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -45,6 +46,13 @@ def test_a_suite(run, name):
     printed = run(name, "--quick")
     for part in SUITES[name]:
         assert part in printed, printed
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_GPU))
+def test_a_suite_that_needs_a_gpu(environ, name):
+    line = [sys.executable, str(BENCHMARKS / f"{name}.py"), "1b-q4_k"]
+    done = subprocess.run(line, env=environ | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "cannot run here" in done.stderr
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import sys
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -240,7 +241,10 @@ def main() -> None:
     parser.add_argument("--contexts", type=int, nargs="+", default=[64, 8192])
     parser.add_argument("--kernels", action="store_true", help="also the time of each kernel of a step")
     chosen = parser.parse_args()
-    print(f"{CudaBackend.probe().detail}, {datetime.date.today():%B %Y}; F16 cache, tokens/s\n")
+    found = CudaBackend.probe()
+    if not found.score:
+        sys.exit(f"the cuda backend cannot run here: {found.detail}")
+    print(f"{found.detail}, {datetime.date.today():%B %Y}; F16 cache, tokens/s\n")
     print("| model | sequences | context | device | step |\n|---|---|---|---|---|")
     for name in chosen.models:
         report(name, chosen.contexts, chosen.kernels)

@@ -47,6 +47,7 @@ class FakeDevice:
     def __init__(self) -> None:
         self.launches: list[tuple[str, tuple[int, ...], int, tuple[Any, ...], int]] = []
         self.stream: Any = _Entered()
+        self.prepared: set[str] = set()
         self.products: list[tuple[Any, ...]] = []
         self._kept: list[Any] = []
         pool = SimpleNamespace(free_bytes=lambda: 0, used_bytes=lambda: 0)
@@ -69,6 +70,16 @@ class FakeDevice:
         x, y, z = (*grid, 1, 1)[:3]
         assert x < 2**31 and y < 65536 and z < 65536
         self.launches.append((name, (x, y, z), block, tuple(values), shared_nbytes))
+
+    def names_launched(self, run: Any) -> list[str]:
+        before = len(self.launches)
+        run()
+        names = [name for name, *_ in self.launches[before:]]
+        del self.launches[before:]
+        return names
+
+    def prepare(self, names: Any) -> None:
+        self.prepared.update(names)
 
     def scratch(self, name: str, nbytes: int) -> int:
         self._kept.append(self.zeros((nbytes,), np.uint8))

@@ -78,6 +78,7 @@ def test_a_model_in_all_phases(backend, kind):
         driver.restart()
         driver.run(chunked(PROMPTS, (3, 1, 85)))
     device = backend.runtime.device
+    assert {name for name, *_ in device.launches if name.startswith("heads")} <= device.prepared
     assert device.products and device.stream.captures and device.stream.graph_launches > device.stream.captures
     assert bool(list(backend.notes())) == (kind == "TQ2_0")
     kinds = {"F16": gemm.CUDA_R_16F, "F32": gemm.CUDA_R_32F, "TQ2_0": gemm.CUDA_R_32F}

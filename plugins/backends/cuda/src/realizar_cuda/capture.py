@@ -12,7 +12,7 @@ from realizar_cuda.staged_step import StagedStep
 class CapturedStep:
     """Runs a step the first time as it is, records it the second time, and replays it from then on.
 
-    The first run compiles kernels and takes memory, which cannot be recorded. All runs compute as many tokens as the
+    The first run compiles kernels, several at a time, and takes memory, which cannot be recorded. All runs compute as many tokens as the
     bucket holds; those beyond the step's counts are marked as nobody's. graph: None until it is recorded.
     """
 
@@ -25,6 +25,7 @@ class CapturedStep:
         if self.graph is not None:
             self.graph.launch(self._device.stream)
         elif not self._has_run:
+            self._device.prepare(self._device.names_launched(self.run_full))
             self.run_full()
             self._has_run = True
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -43,6 +43,7 @@ class Device:
         self.compiler = Compiler(self.capability, CubinCache())
         self._functions: dict[str, Function] = {}
         self._loaded: list[Any] = []
+        self._collecting: list[str] | None = None
         self._scratch: dict[tuple[str, int], Any] = {}
 
     def activate(self) -> None:
@@ -53,6 +54,15 @@ class Device:
         """A kernel by its full name, compiled and loaded at the first call."""
         found = self._functions.get(name)
         return found if found is not None else self._load(name, self.compiler.compile(kernel_name(name)))
+
+    def names_launched(self, run: Callable[[], None]) -> list[str]:
+        """The kernels that `run` would launch; none is launched."""
+        names = self._collecting = []
+        try:
+            run()
+        finally:
+            self._collecting = None
+        return names
 
     def prepare(self, names: Iterable[str]) -> None:
         """Compile kernels that will be used, several at a time."""
@@ -81,6 +91,9 @@ class Device:
 
     def launch(self, name: str, grid: Sequence[int], block: int, values: Sequence[Any], shared_nbytes: int = 0) -> None:
         """Queue a kernel on the stream; nothing is queued for an empty grid."""
+        if self._collecting is not None:
+            self._collecting.append(name)
+            return
         x, y, z = (*grid, 1, 1)[:3]
         if x and y and z:
             self.function(name).launch(self.stream.ptr, (x, y, z), block, values, shared_nbytes)
