@@ -12,8 +12,9 @@ from realizar_cuda.staged_step import StagedStep
 class CapturedStep:
     """Runs a step the first time as it is, records it the second time, and replays it from then on.
 
-    The first run compiles kernels, several at a time, and takes memory, which cannot be recorded. All runs compute as many tokens as the
-    bucket holds; those beyond the step's counts are marked as nobody's. graph: None until it is recorded.
+    The first run compiles kernels, several at a time, and takes memory, which cannot be recorded. All runs compute as
+    many tokens as the bucket holds; those beyond the step's counts are marked as nobody's.
+    graph: None until it is recorded.
     """
 
     def __init__(self, device: Device, run: StepFn, step: StagedStep) -> None:
