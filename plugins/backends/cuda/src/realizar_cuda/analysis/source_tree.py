@@ -55,6 +55,7 @@ class Function:
     name: str
     line: int
     is_kernel: bool
+    is_template: bool
     params: tuple[str, ...]
     pointers: frozenset[str]
     body: tuple[Code, ...]
@@ -72,7 +73,8 @@ def functions(source: str) -> list[Function]:
         params = [param.strip() for param in re.sub(r"<[^<>]*>", "", match["params"]).split(",") if param.strip()]
         names = tuple(re.findall(r"\w+", re.sub(r"\[.*?\]|=.*", "", param))[-1] for param in params)
         pointers = frozenset(name for name, param in zip(names, params, strict=True) if "*" in param or "[" in param)
-        found.append(Function(match["name"], line, "__global__" in match["head"], names, pointers, tuple(body)))
+        marks = ("__global__" in match["head"], re.search(r"\btemplate\b", match["head"]) is not None)
+        found.append(Function(match["name"], line, *marks, names, pointers, tuple(body)))
     return found
 
 
