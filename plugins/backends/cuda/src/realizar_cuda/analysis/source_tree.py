@@ -12,7 +12,8 @@ import attrs
 
 _COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/|^[ \t]*#[^\n]*(?:\\\n[^\n]*)*", re.DOTALL | re.MULTILINE)
 _FUNCTION = re.compile(
-    r"(?P<head>[^;{}()]*?(?:\([^;{}()]*\)[^;{}()]*?)*?)\b(?P<name>\w+)\s*\((?P<params>[^(){}]*)\)\s*(?:const\s*)?\{"
+    r"(?P<head>[^;{}()]*?(?:\((?:[^;{}()]|\([^;{}()]*\))*\)[^;{}()]*?)*?)"
+    r"\b(?P<name>\w+)\s*\((?P<params>[^(){}]*)\)\s*(?:const\s*)?\{"
 )
 _CONTROL = re.compile(r"(for|while|if|else|do|switch)\b")
 _NOT_FUNCTIONS = frozenset({"if", "constexpr", "for", "while", "switch", "return", "sizeof", "alignof"})
