@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from realizar.testing.conversations import THINKING
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -189,3 +191,16 @@ def test_it_is_usable_by_keyboard_alone(running, pool_of, llm, open_page):
         page.keyboard.press("Enter")
         assert page.get_attribute("#show-controls", "aria-expanded") == "true"
         assert page.is_visible("[name=temperature]")
+
+
+def test_reasoning_is_folded_away_from_the_answer(running, pool_of, scripted, open_page):
+    with running(pool_of(scripted=scripted(THINKING, "<think>\nHm.\n</think>\n\nYes"))) as url:
+        page = open_page(url)
+        page.wait_for_selector("#model option", state="attached")
+        _ask(page, "Hello")
+        _answered(page)
+        assert page.inner_text(".thought summary") == "Reasoning"
+        page.click(".thought summary")
+        assert page.inner_text(".thought div") == "Hm."
+        assert page.text_content(".assistant > div") == "Yes"
+        _keep(page, "reasoning")

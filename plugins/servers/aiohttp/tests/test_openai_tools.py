@@ -187,7 +187,18 @@ REFUSED = [
     ({"tools": [TOOLS[1], BAD_TOOL], "tool_choice": "required"}, "tools[1].function.parameters"),
     ({"response_format": {"type": "json_object"}}, "response_format"),
     ({"tool_choice": "required", "min_tokens": 3}, "min_tokens"),
+    ({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]},
+     "messages[0].tool_calls[0].function.arguments"),
 ]  # fmt: skip
+
+
+async def test_a_template_that_does_not_tell_of_tools_serves_only_required_calls(serving):
+    asked = {**ASKED, "tools": TOOLS[1:], "max_tokens": 100}
+    async with serving() as client:
+        refused = await ask(client, status=400, **asked)
+        found = await ask(client, **asked, tool_choice="required", parallel_tool_calls=False)
+    assert (refused["error"]["param"], "required" in refused["error"]["hint"]) == ("tools", True)
+    assert calls_of(found["choices"][0]["message"]) == [("time", {})]
 
 
 @pytest.mark.parametrize(("change", "param"), REFUSED, ids=str)

@@ -41,6 +41,7 @@ class NumbaBackend(Backend):
 
     name = "numba"
     kv_types = ("F16", "F32", "BF16", "Q8_0")
+    batch_invariant = True
     prepacked_layout = "numba-1"
     """The same for all instruction sets; another number for other bytes."""
 

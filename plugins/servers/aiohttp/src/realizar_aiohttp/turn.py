@@ -82,6 +82,11 @@ class Turn:
         params = attrs.evolve(self.params, skip_special_tokens=marks is None and self.tools is None)
         if self.tools is None:
             return Begun(Job(ids, params), marks, None)
+        if not self.tools.required and not tells_of_tools(tokenizer.spec):
+            raise not_supported(
+                "tools", f"the chat template of {model.id} does not tell the model of them",
+                'set tool_choice "required", or describe them in the system message',
+            )  # fmt: skip
         form = tool_format(template)
         if self.tools.required:
             structure = self.tools.structure(form, tokenizer, ReasoningSplitter(marks))
@@ -93,6 +98,11 @@ def template_of(spec: TokenizerSpec, tools: Tools | None) -> str | None:
     """The chat template that counts: with tools the one for tools, if there is one."""
     named = None if tools is None else spec.named_chat_templates.get(TOOL_TEMPLATE)
     return spec.chat_template if named is None else named
+
+
+def tells_of_tools(spec: TokenizerSpec) -> bool:
+    """Whether a chat template has a place for tools."""
+    return TOOL_TEMPLATE in spec.named_chat_templates or "tools" in (spec.chat_template or "")
 
 
 def prove_thinks(model: ServedModel, path: str) -> None:

@@ -12,12 +12,21 @@ export class Answer {
     this.node = document.createElement("article");
     this.node.className = "message assistant";
     this.node.setAttribute("aria-busy", "true");
-    this.node.append(this.body, this.tools);
+    this.thought = document.createElement("details");
+    this.thought.className = "thought";
+    this.thought.hidden = true;
+    const summary = document.createElement("summary");
+    summary.textContent = "Reasoning";
+    this.thoughts = document.createElement("div");
+    this.thought.append(summary, this.thoughts);
+    this.node.append(this.thought, this.body, this.tools);
     talk.append(this.node);
   }
 
   add(choice) {
     this.text += choice.delta?.content ?? "";
+    this.thoughts.append(choice.delta?.reasoning_content ?? "");
+    this.thought.hidden = !this.thoughts.textContent;
     this.tokens.push(...(choice.logprobs?.content ?? []));
     this.draw();
   }

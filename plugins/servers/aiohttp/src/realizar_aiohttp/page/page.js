@@ -72,7 +72,7 @@ async function receive(answer, signal) {
   for await (const event of chat(body, signal)) {
     const choice = event.choices[0];
     if (!choice) continue;
-    if (choice.delta?.content) {
+    if (choice.delta?.content || choice.delta?.reasoning_content) {
       first ??= performance.now();
       count++;
       const seconds = (performance.now() - first) / 1000;

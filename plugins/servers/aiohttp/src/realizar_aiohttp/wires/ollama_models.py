@@ -8,13 +8,13 @@ from typing import Any
 import attrs
 from aiohttp import web
 
-from realizar.engine.prompt import TOOL_TEMPLATE
 from realizar.model_pool import ServedModel
 from realizar.tool_calls.reasoning import think_marks
 from realizar_aiohttp.call import Call
 from realizar_aiohttp.fields import field
 from realizar_aiohttp.problem import wrong_value
 from realizar_aiohttp.routes import Route
+from realizar_aiohttp.turn import tells_of_tools
 from realizar_aiohttp.wires.ollama_options import lease, stamp
 
 _NEVER = "9999-12-31T23:59:59Z"
@@ -97,9 +97,8 @@ def _capabilities(model: ServedModel) -> list[str]:
     if not model.llm.can_generate:
         return ["embedding"]
     spec = model.llm.tokenizer.spec
-    has_tools = TOOL_TEMPLATE in spec.named_chat_templates or "tools" in (spec.chat_template or "")
     thinks = think_marks(spec.chat_template, "") is not None
-    return ["completion", *["tools"] * has_tools, *["thinking"] * thinks]
+    return ["completion", *["tools"] * tells_of_tools(spec), *["thinking"] * thinks]
 
 
 def _size(count: int) -> str:

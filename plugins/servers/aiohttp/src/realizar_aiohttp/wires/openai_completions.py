@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Any
 
@@ -64,7 +65,9 @@ async def text_completions(call: Call[CompletionRequest]) -> web.StreamResponse:
     body, jobs, constraint = call.body, call.body.jobs(), call.body.constraint
     async with call.service.pool.lease(body.model) as model:
         jobs = await constrained(jobs, constraint, model)
-        echoes = [_echo(job.prompt, model) if body.echo else "" for job in jobs for _ in range(body.n)]
+        echoes = [""] * num_answers(jobs)
+        if body.echo:
+            echoes = await asyncio.to_thread(lambda: [_echo(job.prompt, model) for job in jobs for _ in range(body.n)])
         if body.stream:
             return await _stream(call, model, jobs, echoes)
         explained: dict[int, list[Piece]] = {}
