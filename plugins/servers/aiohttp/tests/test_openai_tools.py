@@ -101,8 +101,9 @@ async def test_a_call_that_is_cut_is_still_json(serving, scripted, pool_of):
     assert reason == "length"
 
 
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize(("choice", "reason"), [("required", "tool_calls"), (WEATHER, "stop")], ids=["any", "named"])
+@pytest.mark.parametrize(
+    ("name", "choice", "reason"), [*((name, "required", "tool_calls") for name in FORMATS), ("hermes", WEATHER, "stop")]
+)
 async def test_a_call_that_is_required_is_one_whatever_the_model_would_say(
     serving, scripted, pool_of, name, choice, reason
 ):
