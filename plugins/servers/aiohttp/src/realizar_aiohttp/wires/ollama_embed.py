@@ -39,7 +39,9 @@ async def embed_texts(call: Call[EmbedRequest]) -> web.Response:
     body, started_s = call.body, time.perf_counter()
     texts = [body.input] if isinstance(body.input, str) else body.input
     async with lease(call.service.pool, body.model) as model:
-        vectors, num_tokens = await call.service.waiting(lambda: embed(model, texts, truncate=body.truncate))
+        vectors, num_tokens = await call.service.resilience.score(
+            model, lambda served: embed(served, texts, truncate=body.truncate)
+        )
         found: dict[str, Any] = {"model": model.id, "embeddings": vectors.tolist()}
         total = int((time.perf_counter() - started_s) * 1e9)
         return call.json({**found, "total_duration": total, "load_duration": 0, "prompt_eval_count": num_tokens})
@@ -48,7 +50,9 @@ async def embed_texts(call: Call[EmbedRequest]) -> web.Response:
 async def embed_text(call: Call[EmbeddingsRequest]) -> web.Response:
     """The vector of one text."""
     async with lease(call.service.pool, call.body.model) as model:
-        vectors, _ = await call.service.waiting(lambda: embed(model, [call.body.prompt], truncate=True))
+        vectors, _ = await call.service.resilience.score(
+            model, lambda served: embed(served, [call.body.prompt], truncate=True)
+        )
         return call.json({"embedding": vectors[0].tolist()})
 
 

@@ -49,7 +49,9 @@ async def embeddings(call: Call[EmbeddingsRequest]) -> web.Response:
         width = model.llm.config.hidden_size
         if body.dimensions not in (None, width):
             raise not_supported("dimensions", f"found {body.dimensions}, this model's vectors have {width}")
-        vectors, num_tokens = await call.service.waiting(lambda: embed(model, texts, truncate=body.truncate))
+        vectors, num_tokens = await call.service.resilience.score(
+            model, lambda served: embed(served, texts, truncate=body.truncate)
+        )
         listed = [
             {"object": "embedding", "index": i, "embedding": _encoded(vector, body.encoding_format)}
             for i, vector in enumerate(vectors)
