@@ -7,9 +7,10 @@ import json
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
-REQUEST: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("request", default={})  # noqa: B039
+REQUEST: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("request", default=MappingProxyType({}))
 """Members of every entry that is written while a request is served: its id, its trace."""
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

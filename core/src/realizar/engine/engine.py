@@ -64,10 +64,11 @@ class Engine:
         """Its numbers; the engine is not stopped for them, so they may be of two adjacent steps."""
         plan, blocks = self._scheduler, self._scheduler.blocks
         free, began_s = blocks.num_free, self._step_began_s
+        current_s = 0.0 if began_s is None else time.perf_counter() - began_s
         return EngineStats(
             running=len(plan.running), waiting=len(plan.waiting) + len(self._submitted),
             blocks_total=blocks.num_blocks, blocks_used=blocks.num_blocks - free, blocks_free=free,
-            blocks_cached=blocks.num_cached, current_step_s=0.0 if began_s is None else time.perf_counter() - began_s,
+            blocks_cached=blocks.num_cached, block_size=blocks.block_size, current_step_s=current_s,
             **attrs.asdict(plan.counters), **attrs.asdict(self._counters),
         )  # fmt: skip
 

@@ -36,7 +36,7 @@ class Cost:
 
     prompt: int
     new: int
-    answers: int
+    answers: int = 1
 
     @property
     def tokens(self) -> int:
@@ -57,12 +57,13 @@ class Admission:
         return Cost(prompt, min(room, _typical(llm.stats, room) if max_tokens is None else max_tokens), answers)
 
     def wait_s(self, llm: LLM) -> float:
-        """Seconds until those that wait now have been served."""
-        pace = self._pace(llm)
-        typical = _typical(llm.stats, llm.max_model_len)
-        ahead = [sequence for sequence in llm.sequences if sequence.waiting]
-        if not ahead or pace is None:
+        """Seconds until those that wait now have been served; 0 where they only wait for the next step."""
+        pace, stats, sequences = self._pace(llm), llm.stats, llm.sequences
+        ahead = [sequence for sequence in sequences if sequence.waiting]
+        fits = sum(s.tokens for s in ahead) <= stats.blocks_free * stats.block_size
+        if pace is None or (fits and len(sequences) <= llm.max_running):
             return 0.0
+        typical = _typical(stats, llm.max_model_len)
         tokens = sum(s.tokens - s.computed + min(typical, s.max_tokens - s.tokens) for s in ahead)
         return tokens / pace.tokens_per_s
 

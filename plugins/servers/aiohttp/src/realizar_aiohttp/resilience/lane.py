@@ -126,7 +126,8 @@ class Lane:
         """For people: the breaker, the places that are taken, what stands in."""
         return {
             "id": self.id, "breaker": self.breaker.state, "retry_after_s": round(self.breaker.retry_after_s, 3),
-            "stalled": self.is_stalled, "fallback": None if self.fallback is None else self.fallback.backend_name,
+            "stalled": self.is_stalled, "has_fallback": self._pool.has_fallback(self.id),
+            "fallback": None if self.fallback is None else self.fallback.backend_name,
             "open": {kind: {"open": b.open, "limit": b.limit} for kind, b in self.bulkheads.items()},
         }  # fmt: skip
 

@@ -20,7 +20,7 @@ from realizar.errors import DeadlineExceeded
 from realizar.limits import Limits
 from realizar.model_pool import ModelPool, ServedModel
 from realizar.sampling import SamplingParams
-from realizar_aiohttp.resilience.admission import Admission
+from realizar_aiohttp.resilience.admission import Admission, Cost
 from realizar_aiohttp.resilience.bulkhead import Bulkhead
 from realizar_aiohttp.resilience.context import current
 from realizar_aiohttp.resilience.counters import Counters
@@ -68,8 +68,9 @@ class Resilience:
         context, used = current(), 0
         async with self._seat(model, "generation") as seat:
             ids = await asyncio.to_thread(lambda: seat.llm.encode(prompt, **chat))
-            cost = self._admission.cost(seat.llm, len(ids), params.max_tokens, params.n)
+            cost = Cost(0, 0)
             if len(ids) < seat.llm.max_model_len:  # else the engine says what is wrong
+                cost = self._admission.cost(seat.llm, len(ids), params.max_tokens, params.n)
                 self._admission.prove(seat.llm, cost, context.left_s())
             self.keys.take(context.key, cost.tokens)
             try:
@@ -81,13 +82,21 @@ class Resilience:
             finally:
                 self.keys.settle(context.key, cost.tokens, used)
 
-    async def score(self, model: ServedModel, function: Callable[[ServedModel], T]) -> T:
-        """What the function returns, which blocks until an engine has answered; in a thread set apart for that."""
+    async def score(self, model: ServedModel, function: Callable[[ServedModel], tuple[T, int]]) -> tuple[T, int]:
+        """What the function returns, which blocks until an engine has answered; in a thread set apart for that.
+
+        It returns how many tokens that took, too, which only it knows: the key is charged with them afterwards.
+        """
+        key = current().key
         async with self._seat(model, "scoring") as seat:
+            self._admission.prove(seat.llm, Cost(0, 0), current().left_s())
+            self.keys.take(key, 1)
             served = attrs.evolve(model, llm=seat.llm)
             call = contextvars.copy_context().run
             answer = asyncio.get_running_loop().run_in_executor(self._scorers, call, function, served)
-            return await seat.within(answer)
+            found = await seat.within(answer)
+            self.keys.settle(key, 1, found[1])
+            return found
 
     async def tokenize(self, function: Callable[[], T]) -> T:
         """What the function returns, which computes without an engine; in a thread set apart for that."""
@@ -103,7 +112,7 @@ class Resilience:
     def state(self) -> dict[str, Any]:
         """For people."""
         return {
-            "degradation": self._degradation.state(), "keys": self.keys.state(),
+            "limits": attrs.asdict(self._limits), "degradation": self._degradation.state(), "keys": self.keys.state(),
             "tokenization": {"open": self._tokenizations.open, "limit": self._tokenizations.limit},
             "lanes": [self.lane(name).state() for name in self._pool.ids],
             "wait_s": {model.id: round(self._admission.wait_s(model.llm), 3) for model in self._pool.loaded},
