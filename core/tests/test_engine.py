@@ -187,6 +187,7 @@ def test_cancelling_frees_the_blocks(bench):
     bench.settle()
     assert request.seen == []
     assert not request.done.is_set()
+    assert bench.engine.stats.cancelled == 1
     assert bench.scheduler.blocks.num_free == 32
 
 
@@ -332,16 +333,17 @@ def test_of_several_all_are_queued_or_none():
 def test_what_is_late_ends_and_leaves_its_blocks_to_others(bench):
     bench.runner.gate.clear()
     late, other = Request(list(range(1, 6)), output=3), Request([50], output=3)
-    late.sequence.deadline_s = late.sequence.arrival_s + 0.05
     bench.submit(late, other)
-    time.sleep(0.06)
+    assert bench.runner.entered.wait(WAIT_S)
+    late.sequence.deadline_s = late.sequence.arrival_s + 1e-6
     bench.runner.gate.set()
     error = late.wait().error
     assert isinstance(error, DeadlineExceeded)
-    assert error.allowed_s == pytest.approx(0.05)
+    assert error.allowed_s == pytest.approx(1e-6, abs=1e-9)
+    assert error.num_generated == 1
     assert other.wait().error is None
     bench.settle()
-    assert bench.engine.stats.blocks_free == 32
+    assert (bench.engine.stats.blocks_free, bench.engine.stats.blocks_cached) == (32, 1)
     assert (bench.engine.stats.failed, bench.engine.stats.finished) == (1, 1)
 
 

@@ -1,4 +1,4 @@
-"""Three distributions of strangers, installed from tests/third_party/acme_*: listed, run and put through the kit.
+"""Four distributions of strangers, installed from tests/third_party/acme_*: listed, run and put through the kit.
 
 Skipped where they are not installed; `nox -s third_party` installs them.
 """
@@ -9,8 +9,9 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 import pytest
@@ -22,12 +23,20 @@ from realizar.formats import Format
 from realizar.model import TokenizerSpec
 from realizar.plugins import host
 from realizar.selection import build_tokenizer, choose_backend
-from realizar.testing import BackendConformance, FormatConformance, TokenizerConformance, Tolerance
+from realizar.servers import Server
+from realizar.testing import (
+    BackendConformance,
+    FormatConformance,
+    ServerConformance,
+    TokenizerConformance,
+    Tolerance,
+)
 from realizar.testing.models import TinyModel, tiny_model
 from realizar.tokenizers import Tokenizer
 
 acme_backend = pytest.importorskip("acme_backend", reason="acme-backend is not installed")
 acme_format = pytest.importorskip("acme_format", reason="acme-format is not installed")
+acme_server = pytest.importorskip("acme_server", reason="acme-server is not installed")
 acme_tokenizer = pytest.importorskip("acme_tokenizer", reason="acme-tokenizer is not installed")
 
 HERE = Path(__file__).parent
@@ -56,7 +65,7 @@ def model_path(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["backend", "format", "tokenizer"])
+@pytest.mark.parametrize("kind", ["backend", "format", "server", "tokenizer"])
 def test_is_listed(kind: str) -> None:
     (record,) = [r for r in host().records if (r.kind, r.name) == (kind, "acme")]
     assert (record.distribution, record.version) == (f"acme-{kind}", importlib.metadata.version(f"acme-{kind}"))
@@ -68,11 +77,11 @@ def test_command_line_lists_them() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = [row for row in json.loads(done.stdout)["plugins"] if row["name"] == "acme"]
     assert sorted((row["kind"], row["status"], row["version"]) for row in rows) == [
-        ("backend", "ok", "2.0"), ("format", "ok", "2.0"), ("tokenizer", "ok", "2.0"),
+        ("backend", "ok", "2.0"), ("format", "ok", "2.0"), ("server", "ok", "2.0"), ("tokenizer", "ok", "2.0"),
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "limit"), [("backend", 30), ("format", 45), ("tokenizer", 45)])
+@pytest.mark.parametrize(("kind", "limit"), [("backend", 30), ("format", 45), ("server", 180), ("tokenizer", 45)])
 def test_is_small(kind: str, limit: int) -> None:
     lines = (HERE / f"acme_{kind}/src/acme_{kind}/__init__.py").read_text().splitlines()
     assert sum(map(bool, lines)) < limit
@@ -111,6 +120,36 @@ def test_tokenizer_runs(tmp_path: Path, backend: str) -> None:
         completion = llm.generate("naïve", GREEDY)
     assert completion.prompt_token_ids == tuple("naïve".encode())
     assert completion.text == bytes(completion.token_ids).decode(errors="replace")
+
+
+def test_server_is_swapped_by_its_name(serve_process: Any, model_path: Path) -> None:
+    answers = []
+    for name in ("acme", "aiohttp"):
+        with serve_process(model_path, "--served-model-name", "tiny", "--backend", "numpy", "--server", name) as url:
+            body = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0, "max_tokens": 8}
+            request = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode())
+            with urllib.request.urlopen(request, timeout=60) as response:
+                answers.append(json.load(response)["choices"][0]["message"]["content"])
+            with urllib.request.urlopen(f"{url}/v1/models", timeout=60) as response:
+                assert json.load(response)["data"][0]["owned_by"] == {"acme": "acme", "aiohttp": "realizar"}[name]
+    assert answers[0] == answers[1]
+
+
+class TestAcmeServer(ServerConformance):
+    path: ClassVar[Path]
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def model(cls, tmp_path_factory: pytest.TempPathFactory) -> None:
+        cls.path = tmp_path_factory.mktemp("served") / "tiny.acme"
+        write_acme(cls.path, tiny_model())
+
+    def make_server(self) -> Server:
+        server: Server = acme_server.AcmeServer()
+        return server
+
+    def make_llm(self) -> LLM:
+        return LLM(self.path, backend="numpy")
 
 
 class TestAcmeBackend(BackendConformance):

@@ -16,13 +16,13 @@ from realizar.cli.serve_limits import FALLBACK, limit_options, limits_of
 from realizar.engine import LLM
 from realizar.errors import RequestError
 from realizar.model_pool import ModelPool
-from realizar.selection import choose_server
+from realizar.selection import choose_backend, choose_server
 from realizar.servers import Server, ServerConfig
 from realizar.store.names import has_scheme
 
 LOADING = (
     "backend", "threads", "max_model_len", "kv_type", "model_format", "prefix_cache", "draft", "num_drafts",
-    "max_waiting",
+    "max_waiting", "deterministic",
 )  # fmt: skip
 """Options that go to `LLM`; the others go to `ServerConfig`."""
 
@@ -37,6 +37,10 @@ LOADING = (
 @click.option("--ctx", "max_model_len", type=click.IntRange(min=1), help="Context length in tokens.")
 @click.option("--kv-type", help="Type of the KV cache (F32, F16, BF16, Q8_0); the backend's default.")
 @click.option("--model-format", help="Format plugin that reads MODEL; recognized by default.")
+@click.option(
+    "--deterministic", is_flag=True,
+    help="The same bits for a request alone and in any batch; a backend that cannot is refused.",
+)  # fmt: skip
 @click.option("--prefix-cache/--no-prefix-cache", default=True, show_default=True, help="Reuse what prompts share.")
 @click.option("--draft", help="What guesses tokens: prompt-lookup, or a smaller model of the same vocabulary.")
 @click.option("--num-drafts", type=click.IntRange(1, 64), default=8, show_default=True, help="Guesses of one step.")
@@ -71,7 +75,10 @@ def serve_command(
     config = ServerConfig(api_keys=keys, limits=limits, **options)
     server = choose_server(server_name)
     name = served_model_name or model_id(model)
-    fallbacks = {name: functools.partial(load, backend=stand_in, kv_type=None)} if stand_in else {}
+    fallbacks = {}
+    if stand_in is not None:
+        choose_backend(stand_in)  # a name that means nothing is refused now, not in the hour of need
+        fallbacks[name] = functools.partial(load, backend=stand_in, kv_type=None)
     pool = ModelPool({name: load}, fallbacks)
     try:
         asyncio.run(_serve(server, pool, config))

@@ -71,6 +71,11 @@ def load_model(
     kv_type = options.kv_type or _kv_type(cls, graph)
     if kv_type not in cls.kv_types:
         raise PluginError(f"backend {cls.name!r} cannot keep a {kv_type} cache; it can: {', '.join(cls.kv_types)}")
+    if options.deterministic and not cls.batch_invariant:
+        raise PluginError(
+            f"backend {cls.name!r} gives bits that depend on what is computed beside a request; deterministic needs "
+            f"one that does not, such as numba"
+        )
     memory_plan(cls, graph, file, kv_type=kv_type, context=length).prove(file.path.name)
     chosen = cls(attrs.evolve(options, kv_type=kv_type), progress)
     chosen.tracer = tracer

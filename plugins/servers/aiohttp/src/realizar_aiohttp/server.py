@@ -44,7 +44,7 @@ def make_runner(app: web.Application, config: ServerConfig) -> web.AppRunner:
     from aiohttp import web
 
     return web.AppRunner(
-        app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0, keepalive_timeout=75.0,
+        app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1, keepalive_timeout=75.0,
         max_line_size=8190, max_field_size=8190, max_headers=64,
     )  # fmt: skip
 
