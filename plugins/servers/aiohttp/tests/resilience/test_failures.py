@@ -156,7 +156,7 @@ async def test_embeddings_that_are_no_numbers_are_counted(client_of, asking, fau
 
 
 async def test_a_step_that_hangs_is_a_failure_and_its_end_is_noticed(client_of, asking, failing, faults, pool_of):
-    async with client_of(pool_of(broken=failing), stall_s=0.2, breaker_failures=1, breaker_open_s=0.3) as client:
+    async with client_of(pool_of(broken=failing), stall_s=0.5, breaker_failures=1, breaker_open_s=0.5) as client:
         ask = asking(client)
         faults.order("", "hang")
         async with asyncio.timeout(5):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from realizar.errors import ContextOverflow, CorruptedLogits, EngineFailed, EngineStalled, TransientFault
+from realizar.errors import ContextOverflow, CorruptedLogits, EngineFailed, EngineStalled, StepFailed, TransientFault
 from realizar_aiohttp.problem import Problem
 from realizar_aiohttp.resilience.breaker import Breaker, is_fault
 from realizar_aiohttp.resilience.counters import Counters
@@ -36,7 +36,8 @@ def outcome(breaker: Breaker, error: BaseException | None) -> bool | None:
     ("error", "expected"),
     [
         (None, False), (asyncio.CancelledError(), False), (GeneratorExit(), False), (ContextOverflow(9, 8), False),
-        (Problem(status=429, message="", code=""), False), (RuntimeError(), True), (MemoryError(), True),
+        (Problem(status=429, message="", code=""), False), (RuntimeError(), False), (MemoryError(), False),
+        (StepFailed(), True),
         (EngineFailed(), True), (EngineStalled(), True), (TransientFault(), True), (CorruptedLogits(), True),
     ],
     ids=repr,
@@ -50,7 +51,7 @@ def test_failures_count_only_within_the_window():
     breaker = Breaker(2, window_s=10, open_s=5, clock=clock)
     for pause, expected in ((0, False), (11, False), (9, True)):
         clock.now_s += pause
-        assert outcome(breaker, RuntimeError()) is expected
+        assert outcome(breaker, StepFailed()) is expected
     assert (breaker.state, breaker.retry_after_s) == ("open", 5)
     assert outcome(breaker, None) is None
 
@@ -58,14 +59,14 @@ def test_failures_count_only_within_the_window():
 def test_one_attempt_at_a_time_and_one_that_says_nothing_leaves_it_open():
     clock = Clock()
     breaker = Breaker(1, window_s=10, open_s=5, clock=clock)
-    outcome(breaker, RuntimeError())
+    outcome(breaker, StepFailed())
     clock.now_s += 5
     probe = breaker.enter()
     assert probe is not None
     assert breaker.enter() is None
     assert breaker.leave(probe, asyncio.CancelledError()) is False
     assert breaker.state == "half-open"
-    assert outcome(breaker, RuntimeError()) is True
+    assert outcome(breaker, StepFailed()) is True
     assert breaker.state == "open"
     clock.now_s += 5
     assert outcome(breaker, None) is False
@@ -75,7 +76,7 @@ def test_one_attempt_at_a_time_and_one_that_says_nothing_leaves_it_open():
 def test_an_attempt_from_before_does_not_close_it():
     breaker = Breaker(1, window_s=10, open_s=5, clock=Clock())
     early = breaker.enter()
-    outcome(breaker, RuntimeError())
+    outcome(breaker, StepFailed())
     assert breaker.leave(early, None) is False
     assert breaker.state == "open"
 
@@ -86,7 +87,7 @@ def test_all_that_one_cause_ended_is_one_failure():
         error = EngineFailed()
         error.__cause__ = cause
         assert outcome(breaker, error) is False
-    assert outcome(breaker, RuntimeError()) is True
+    assert outcome(breaker, StepFailed()) is True
 
 
 requests = st.tuples(st.sampled_from("ab"), st.integers(1, 200), st.floats(0, 1), st.floats(0, 30))
