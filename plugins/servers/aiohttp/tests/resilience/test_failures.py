@@ -58,9 +58,9 @@ MESSAGES = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
 @pytest.mark.parametrize(
     ("path", "body", "last"),
     [
-        ("/api/chat", MESSAGES, {"error": f"{MESSAGE} (try again shortly)"}),
+        ("/api/chat", {**MESSAGES, "options": {"temperature": 0}}, {"error": f"{MESSAGE} (try again shortly)"}),
         (
-            "/v1/messages", {**MESSAGES, "model": "broken", "max_tokens": 60},
+            "/v1/messages", {**MESSAGES, "model": "broken", "max_tokens": 60, "temperature": 0},
             {"type": "error", "error": {"type": "overloaded_error", "message": f"{MESSAGE} (try again shortly)"}},
         ),
     ],
@@ -68,7 +68,7 @@ MESSAGES = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
 )  # fmt: skip
 async def test_other_clients_are_told_in_their_own_words(client_of, failing, faults, pool_of, path, body, last):
     async with client_of(pool_of(broken=failing)) as client:
-        faults.order("", "crash")
+        faults.order(*[""] * 8, "crash")
         async with client.post(path, json=body) as response:
             assert response.status == 200
             *_, line = (await response.text()).strip().split("\n")
