@@ -13,7 +13,13 @@ from realizar.engine.block_manager import BlockManager
 from realizar.engine.engine import Engine
 from realizar.engine.scheduler import Scheduler
 from realizar.engine.sequence import Chunk, Sequence
-from realizar.errors import DeadlineExceeded, EngineFailed, QueueFull, RealizarError
+from realizar.errors import (
+    DeadlineExceeded,
+    EngineFailed,
+    QueueFull,
+    RealizarError,
+    StepFailed,
+)
 from realizar.trace import Tracer
 
 WAIT_S = 20
@@ -161,7 +167,7 @@ def test_a_failed_step_ends_its_requests_and_nothing_else(bench, caplog):
     bench.submit(bad, beside)
     bench.runner.gate.set()
     for request in (bad, beside, long):
-        assert isinstance(request.wait().error, RuntimeError)
+        assert isinstance(request.wait().error, StepFailed)
     later = Request([60], output=2)
     bench.submit(later)
     assert later.wait().seen == [(60, 0), (61, 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -33,11 +34,17 @@ class ModelPool:
     """Models by id, loaded once; the first is what a request gets that names none.
 
     loaders: what makes the LLM of each id. A request's name is only ever looked up here: never a path or an address.
+    fallbacks: what makes an LLM that stands in for the one of an id while that one fails; loaded when first needed.
     """
 
-    def __init__(self, loaders: Mapping[str, Callable[[], LLM]]) -> None:
+    def __init__(
+        self, loaders: Mapping[str, Callable[[], LLM]], fallbacks: Mapping[str, Callable[[], LLM]] | None = None
+    ) -> None:
         self._loaders = dict(loaders)
+        self._fallbacks = dict(fallbacks or {})
         self._loaded: dict[str, ServedModel] = {}
+        self._standing_in: dict[str, LLM] = {}
+        self._loading = threading.Lock()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -73,7 +80,20 @@ class ModelPool:
             raise ModelNotReady(f"model {found!r} is being loaded; try again in a moment")
         yield self._loaded[found]
 
+    def has_fallback(self, name: str) -> bool:
+        """Whether something can stand in for the model of that id."""
+        return name in self._fallbacks
+
+    def load_fallback(self, name: str) -> LLM:
+        """What stands in for the model of that id, loaded by the first call; blocks. Raises what `LLM` raises."""
+        with self._loading:
+            if name not in self._standing_in:
+                self._standing_in[name] = self._fallbacks[name]()
+            return self._standing_in[name]
+
     def close(self) -> None:
         """Close every model; requests in flight get an error."""
+        while self._standing_in:
+            self._standing_in.popitem()[1].close()
         while self._loaded:
             self._loaded.popitem()[1].llm.close()

@@ -12,10 +12,11 @@ from typing import Any
 
 import click
 
+from realizar.cli.serve_limits import FALLBACK, limit_options, limits_of
 from realizar.engine import LLM
 from realizar.errors import RequestError
 from realizar.model_pool import ModelPool
-from realizar.selection import choose_server
+from realizar.selection import choose_backend, choose_server
 from realizar.servers import Server, ServerConfig
 from realizar.store.names import has_scheme
 
@@ -61,16 +62,24 @@ LOADING = (
 @click.option("--max-body", "max_body_nbytes", type=click.IntRange(1024), default=8 << 20, show_default=True)
 @click.option("--drain", "drain_s", type=float, default=30.0, show_default=True, help="Seconds for open requests.")
 @click.option("--metrics-compat", type=click.Choice(["vllm"]), help="Metrics also under that engine's names.")
+@limit_options
 def serve_command(
     model: str, served_model_name: str | None, server_name: str | None, api_key_file: Path | None,
     **options: Any,
 ) -> None:  # fmt: skip
     """Serve MODEL over HTTP until Ctrl-C or SIGTERM, which let open requests end; a second Ctrl-C does not wait."""
     keys = read_keys(api_key_file) if api_key_file is not None else ()
-    load = functools.partial(LLM, model, **{name: options.pop(name) for name in LOADING})
-    config = ServerConfig(api_keys=keys, **options)
+    stand_in, limits = options.pop(FALLBACK), limits_of(options)
+    loading = {name: options.pop(name) for name in LOADING}
+    load = functools.partial(LLM, model, **loading)
+    config = ServerConfig(api_keys=keys, limits=limits, **options)
     server = choose_server(server_name)
-    pool = ModelPool({served_model_name or model_id(model): load})
+    name = served_model_name or model_id(model)
+    fallbacks = {}
+    if stand_in is not None:
+        choose_backend(stand_in)  # a name that means nothing is refused now, not in the hour of need
+        fallbacks[name] = functools.partial(load, backend=stand_in, kv_type=None)
+    pool = ModelPool({name: load}, fallbacks)
     try:
         asyncio.run(_serve(server, pool, config))
     finally:

@@ -131,6 +131,29 @@ class LLM:
         """Every sequence that is open now."""
         return self._engine.sequences
 
+    @property
+    def max_waiting(self) -> int | None:
+        """How many sequences may wait for their first step; may be set while it runs."""
+        return self._engine.max_waiting
+
+    @max_waiting.setter
+    def max_waiting(self, most: int | None) -> None:
+        self._engine.max_waiting = most
+
+    @property
+    def prefix_cache(self) -> bool:
+        """Whether a prompt reuses what others computed of it; set to False, what is kept for that is forgotten."""
+        return self._engine.prefix_cache
+
+    @prefix_cache.setter
+    def prefix_cache(self, on: bool) -> None:
+        self._engine.switch_prefix_cache(on)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the engine's thread has failed, and `restart` is to be called."""
+        return self._engine.failed
+
     def restart(self) -> None:
         """Take requests again after the engine's thread has failed (EngineFailed), with an empty cache."""
         self._engine.restart()

@@ -90,7 +90,8 @@ async def _pump(
 async def _measured(service: Service, model: ServedModel, job: Job) -> AsyncGenerator[Piece, None]:
     """The pieces of one job, each noted in the metrics."""
     with service.metrics.generation(model.id, job.params.n) as meter:
-        async with contextlib.aclosing(model.llm.astream(job.prompt, job.params, **job.chat)) as stream:
+        generated = service.resilience.generate(model, job.prompt, job.params, job.chat)
+        async with contextlib.aclosing(generated) as stream:
             async for piece in stream:
                 meter.piece(piece)
                 yield piece

@@ -63,16 +63,13 @@ class Turn:
         """The job, encoded and with its structure compiled, in a thread; raises Problem for what cannot be kept."""
         return await asyncio.to_thread(self._begin, model)
 
-    async def encoded(self, model: ServedModel) -> list[int]:
-        """The ids of the prompt alone."""
-        return await asyncio.to_thread(self._ids, model)
-
-    def _ids(self, model: ServedModel) -> list[int]:
+    def ids(self, model: ServedModel) -> list[int]:
+        """The ids of the prompt alone; to be called in a thread."""
         offered = None if self.tools is None else self.tools.offered
         return model.llm.encode(self.messages, tools=offered, **self.variables)
 
     def _begin(self, model: ServedModel) -> Begun:
-        tokenizer, ids = model.llm.tokenizer, self._ids(model)
+        tokenizer, ids = model.llm.tokenizer, self.ids(model)
         if self.constraint is not None:
             params = attrs.evolve(self.params, structured=self.constraint.structure(tokenizer))
             return Begun(Job(ids, params), None, None)

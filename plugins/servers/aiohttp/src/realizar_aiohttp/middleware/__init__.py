@@ -2,9 +2,12 @@
 
 from realizar_aiohttp.middleware.accounting import accounting
 from realizar_aiohttp.middleware.auth import auth
+from realizar_aiohttp.middleware.context import context
 from realizar_aiohttp.middleware.errors import errors
+from realizar_aiohttp.middleware.keys import keys
 from realizar_aiohttp.middleware.origin import origin
 from realizar_aiohttp.middleware.request_id import request_id
 
-MIDDLEWARES = (request_id, accounting, errors, origin, auth)
-"""An id for all that follows; counts of all that is answered; errors in the caller's shape; then who may ask."""
+MIDDLEWARES = (request_id, context, accounting, errors, origin, auth, keys)
+"""An id, a trace and a log entry for all that follows; counts of all that is answered; errors in the caller's shape;
+then who may ask, and how much."""

@@ -113,7 +113,8 @@ async def count_tokens(call: Call[CountRequest]) -> web.Response:
     """How many tokens a conversation is, with all that the chat template adds."""
     turn = call.body.turn()
     async with call.service.pool.lease(call.body.model) as model:
-        return call.json({"input_tokens": len(await turn.encoded(model))})
+        ids = await call.service.resilience.tokenize(lambda: turn.ids(model))
+    return call.json({"input_tokens": len(ids)})
 
 
 async def _stream(call: Call[MessagesRequest], model: ServedModel, begun: Begun) -> web.StreamResponse:
