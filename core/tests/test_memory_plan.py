@@ -109,7 +109,7 @@ def test_where_nothing_is_known_nothing_is_said(tmp_path):
 
 @pytest.fixture
 def opened(monkeypatch):
-    monkeypatch.setattr("realizar.cli.plan.open_named", lambda *_, **__: tiny_model().open())
+    monkeypatch.setattr("realizar.engine.footprint.open_named", lambda *_, **__: tiny_model().open())
     monkeypatch.setattr(NumpyBackend, "memory_budget", classmethod(lambda _: 10 << 20))
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from pathlib import Path
@@ -127,6 +130,20 @@ def settle() -> Callable[[LLM], Coroutine[Any, Any, None]]:
         assert stats.blocks_used == 0
 
     return settle
+
+
+@pytest.fixture
+def command(plugin_folder, write_model):
+    """`realizar serve` of a tiny model, as a process."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("REALIZAR_")}
+    environ = {**kept, "PYTHONPATH": f"{plugin_folder}{os.pathsep}{kept.get('PYTHONPATH', '')}"}
+    environ["REALIZAR_PLUGINS"] = "tiny,aiohttp"
+
+    def start(*args: str, model: str | None = None) -> subprocess.Popen[str]:
+        line = [sys.executable, "-m", "realizar", "serve", model or str(write_model()), "--port", "0", *args]
+        return subprocess.Popen(line, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start
 
 
 def pytest_pyfunc_call(pyfuncitem: Any) -> bool | None:

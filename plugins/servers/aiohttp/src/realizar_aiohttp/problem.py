@@ -13,6 +13,7 @@ from realizar.access import AccessDenied
 from realizar.errors import (
     ContextOverflow,
     DeadlineExceeded,
+    MemoryExceeded,
     ModelError,
     QueueFull,
     RealizarError,
@@ -110,6 +111,13 @@ def _broken_model(error: BaseException) -> Problem:
     return Problem(status=500, code="engine_error", message=str(error))
 
 
+def _too_large(error: BaseException) -> Problem:
+    return Problem(
+        status=503, code="model_does_not_fit", param="model", message=str(error),
+        hint="trying again does not help: start the server with a larger --memory-budget or a smaller --ctx",
+    )  # fmt: skip
+
+
 def _full(error: Any) -> Problem:
     return Problem(
         status=429, code="queue_full", message=str(error), hint="send fewer requests at a time",
@@ -134,6 +142,7 @@ _OURS: tuple[tuple[type[BaseException], Callable[[Any], Problem]], ...] = (
     (DeadlineExceeded, _late),
     (UnknownModel, _unknown_model),
     (ModelNotReady, _unavailable),
+    (MemoryExceeded, _too_large),
     (UnsupportedTask, lambda error: not_implemented(str(error))),
     (ModelError, _broken_model),
     (RequestError, _refused),
