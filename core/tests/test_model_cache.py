@@ -331,3 +331,18 @@ def test_closing_ends_loads_that_are_under_way():
     assert ledger.held == []
     with pytest.raises(RealizarError, match="closed"):
         cache.take("a")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_lease_that_outlives_the_cache_closes_nothing_twice():
+    ledger = Ledger()
+    cache = ledger.cache()
+    old = cache.take("a").result(10)
+    cache.reload("a")
+    cache.close()
+    assert ledger.held == []
+    cache.give_back(old)
+    for thread in threading.enumerate():
+        if thread.name == "realizar-unload":
+            thread.join(10)
+    assert cache.nbytes == 0
