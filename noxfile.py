@@ -18,8 +18,16 @@ ROOT = Path(__file__).parent
 PLUGINS = {path.name: path.relative_to(ROOT) for path in sorted(ROOT.glob("plugins/*/*")) if path.is_dir()}
 """Word -> folder."""
 EVERYTHING = ["./core[testing]", *(f"./{folder}" for folder in PLUGINS.values()), ".[all]"]
-MUTATED = ["gguf", "safetensors", "apr", "huggingface", "sampling", "scheduling"]
+PROOFS = ROOT / ".proofs"
+PLUGIN_PATH = {"PYTHONPATH": str(ROOT / "tests")}
+"""Where pytest finds `proofs`."""
+MUTATED = [
+    "gguf", "safetensors", "apr", "huggingface", "tokenizer_files", "pipeline", "sentencepiece", "wordpiece",
+    "sampling", "scheduling",
+]  # fmt: skip
 """Targets of `tests/mutants.py`."""
+FUZZED = ["gguf", "safetensors", "apr", "tokenizer_json"]
+"""Targets of `tests/fuzz.py`."""
 
 
 def _pytest(session: nox.Session, words: Iterable[str], *args: str) -> None:
@@ -27,10 +35,20 @@ def _pytest(session: nox.Session, words: Iterable[str], *args: str) -> None:
     data = ROOT / ".coverage-data"
     data.mkdir(exist_ok=True)
     packages = ",".join(["realizar", *(f"realizar_{word}" for word in words)])
-    file = data / session.name.replace("(", "-").rstrip(")")
+    file = data / _file_name(session)
     session.run(
-        "coverage", "run", f"--data-file={file}", f"--source={packages}", "-m", "pytest", *args, *session.posargs
-    )
+        "coverage", "run", f"--data-file={file}", f"--source={packages}", "-m", "pytest", *_recorded(session), *args,
+        *session.posargs, env=PLUGIN_PATH,
+    )  # fmt: skip
+
+
+def _file_name(session: nox.Session) -> str:
+    return session.name.replace("(", "-").rstrip(")")
+
+
+def _recorded(session: nox.Session) -> list[str]:
+    """Arguments with which pytest writes down what the tests prove; needs PLUGIN_PATH."""
+    return ["-p", "proofs", "--proof-record", str(PROOFS / f"{_file_name(session)}.jsonl")]
 
 
 @nox.session
@@ -53,7 +71,7 @@ def tests(session: nox.Session, word: str) -> None:
         _pytest(session, PLUGINS, "tests", "--ignore=tests/oracles", "--ignore=tests/third_party")
         return
     folder = Path("core") if word == "core" else PLUGINS[word]
-    core = "./core[testing,hub]" if word == "core" else "./core[testing]"
+    core = "./core[testing,hub,structured]" if word == "core" else "./core[testing]"
     session.install("coverage", *([] if word == "core" else [f"./{folder}"]), core)
     _pytest(session, [] if word == "core" else [word], f"{folder}/tests", "--ignore-glob=*/test_conformance.py")
 
@@ -109,7 +127,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy --strict on core."""
-    session.install("mypy>=1.18", "types-regex", "./core[testing,bench]")
+    session.install("mypy>=1.18", "types-regex", "./core[testing,bench,structured]")
     session.run("mypy")
 
 
@@ -123,7 +141,10 @@ def build(session: nox.Session) -> None:
 
 @nox.session
 def oracles(session: nox.Session) -> None:
-    """Comparisons with torch, transformers, gguf, safetensors, tokenizers, sentencepiece and llama.cpp's vectors."""
+    """Comparisons with torch, transformers, gguf, safetensors, tokenizers, sentencepiece and llama.cpp's vectors.
+
+    Here every test of the tree can be collected, so here the README's tables are held against what tests declare.
+    """
     session.install(
         *EVERYTHING,
         "torch==2.13.0",
@@ -133,6 +154,7 @@ def oracles(session: nox.Session) -> None:
         "gguf",
         "safetensors",
         "ml_dtypes",
+        "jsonschema[format]",
         "openai",
         "anthropic",
         "ollama",
@@ -145,12 +167,34 @@ def oracles(session: nox.Session) -> None:
         )  # fmt: skip
         shutil.unpack_archive(next(sources.glob("*.tar.gz")), sources)
     models = next(sources.glob("*/vendor/llama.cpp/models"))
-    session.run("pytest", "tests/oracles", *session.posargs, env={"REALIZAR_LLAMA_CPP_MODELS": str(models)})
+    environ = {"REALIZAR_LLAMA_CPP_MODELS": str(models), **PLUGIN_PATH}
+    session.run("pytest", *_recorded(session), "tests/oracles", *session.posargs, env=environ)
+    declared = str(PROOFS / "declared.jsonl")
+    folders = ["tests", "core/tests", *(f"{folder}/tests" for folder in PLUGINS.values())]
+    collect = ["--collect-only", "-qq", "-p", "proofs", "--proof-record", declared, "--ignore=tests/third_party"]
+    session.run("pytest", *collect, *folders, env=environ, silent=True)
+    session.run("python", "tests/proof_table.py", "--check", declared)
+
+
+@nox.session
+def proofs(session: nox.Session) -> None:
+    """Write the README's tables of what is proven, from the records of `nox` and `nox -s oracles` run before."""
+    records = (str(path) for path in sorted(PROOFS.glob("*.jsonl")) if path.stem != "declared")
+    session.run("python", "tests/proof_table.py", *records)
 
 
 @nox.session
 @nox.parametrize("target", MUTATED, ids=MUTATED)
 def mutants(session: nox.Session, target: str) -> None:
     """Plant small bugs in parsers, sampling and scheduling; the tests must notice at least 80 % of them."""
-    session.install("./core[testing]", *(f"./plugins/formats/{word}" for word in ("gguf", "safetensors", "apr")))
+    session.install("./core[testing]", *(f"./{folder}" for word, folder in PLUGINS.items() if word != "numba"))
     session.run("python", "tests/mutants.py", target, *session.posargs)
+
+
+@nox.session
+@nox.parametrize("target", FUZZED, ids=FUZZED)
+def fuzz(session: nox.Session, target: str) -> None:
+    """Feed one reader of strangers' files with what reaches new code, for five minutes or as `-- --seconds N` says."""
+    session.install("atheris", *EVERYTHING)
+    folder = ROOT / ".nox" / "fuzz"
+    session.run("python", "tests/fuzz.py", target, "--corpus", str(folder), *session.posargs)

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {
     "core/src": ROOT / "core/src",
     **{f"{word}/src": ROOT / f"plugins/formats/{word}/src" for word in ("gguf", "safetensors", "apr")},
+    **{f"{word}/src": ROOT / f"plugins/tokenizers/{word}/src" for word in ("sentencepiece", "wordpiece")},
 }
 LIMIT, SEED, WANTED = 120, 0, 0.8
 
@@ -60,21 +61,53 @@ TARGETS = {
         ("realizar/huggingface/*.py",),
         tuple(map(_CORE_TESTS.format, ("huggingface_tokenizer", "huggingface_vocabulary", "huggingface_files"))),
     ),
+    "tokenizer_files": Target(
+        "core/src",
+        ("realizar/tokenizer_files/*.py",),
+        tuple(map(_CORE_TESTS.format, ("protobuf", "sentencepiece_model"))),
+    ),
+    "pipeline": Target(
+        "core/src",
+        ("realizar/pipeline/*.py",),
+        tuple(map(_CORE_TESTS.format, ("pipeline", "charsmap", "byte_alphabet", "added_tokens"))),
+    ),
+    "sentencepiece": Target(
+        "sentencepiece/src", ("realizar_sentencepiece/*.py",), ("plugins/tokenizers/sentencepiece/tests",)
+    ),
+    "wordpiece": Target("wordpiece/src", ("realizar_wordpiece/*.py",), ("plugins/tokenizers/wordpiece/tests",)),
     "sampling": Target(
         "core/src",
         ("realizar/sampling/*.py",),
-        tuple(map(_CORE_TESTS.format, ("sampling", "sampling_params", "stop_matcher"))),
+        tuple(map(_CORE_TESTS.format, ("sampling", "samplers", "sampling_params", "stop_matcher"))),
     ),
     "scheduling": Target(
         "core/src",
         tuple(
             f"realizar/engine/{name}.py"
-            for name in ("block_manager", "engine", "prefix_cache", "runner", "scheduler", "sequence")
+            for name in (
+                "block_manager",
+                "draft_model",
+                "engine",
+                "prefix_cache",
+                "runner",
+                "scheduler",
+                "sequence",
+                "speculation",
+            )  # fmt: skip
         ),
         tuple(
             map(
                 _CORE_TESTS.format,
-                ("block_manager", "prefix_cache", "sequence", "scheduler", "runner", "engine", "preemption"),
+                (
+                    "block_manager",
+                    "prefix_cache",
+                    "sequence",
+                    "scheduler",
+                    "runner",
+                    "speculation",
+                    "engine",
+                    "preemption",
+                ),
             )
         ),
     ),

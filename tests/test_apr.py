@@ -54,6 +54,7 @@ def test_configuration_and_tokenizer(files):
             assert getattr(first.tokenizer, field.name) == getattr(second.tokenizer, field.name), field.name
 
 
+@pytest.mark.proves("same bits as in GGUF", family="llama", format="apr", type=("F32", "Q4_1"))
 def test_text(smollm2, apr):
     """The same logits, bit for bit, so the same text."""
     answers = []

@@ -25,6 +25,7 @@ MESSAGES = [{"role": "user", "content": "Hello, <|im_end|>"}]
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("weight_type", WEIGHTS)
+@pytest.mark.proves("float64", family="llama", format="gguf", type="{weight_type}", backend="{backend}")
 def test_weights(write_gguf, weight_type, backend):
     """Greedy tokens are the reference's wherever it is sure by more than the backend's own error."""
     path = write_gguf(weight_type)

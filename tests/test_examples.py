@@ -29,6 +29,7 @@ EXPECTED = {
         "2 shards and model.safetensors.index.json",
         "refused: ",
     ],
+    "structured_output": ["person: {'name': ", "refused: json_schema: #/properties/tags/uniqueItems", "call: weather"],
 }
 
 
@@ -60,6 +61,6 @@ def test_safetensors_loading(run):
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("name", ["convert_and_bench_apr", "inference", "tokenization"])
+@pytest.mark.parametrize("name", ["convert_and_bench_apr", "inference", "tokenization", "structured_output"])
 def test_on_the_real_model(run, smollm2, name):
     run(name)

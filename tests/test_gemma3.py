@@ -39,6 +39,7 @@ def found(request, gemma3) -> tuple[str, list[Logits]]:
         backend.close()
 
 
+@pytest.mark.proves("transformers", family="gemma3", format="gguf", backend="{found}")
 def test_greedy(found):
     backend, logits = found
     agreeing = 0

@@ -10,6 +10,7 @@ from importlib.metadata import version
 import pytest
 
 from realizar.architectures.families import FAMILIES
+from realizar.hookspecs import API
 
 OURS = {
     ("backend", "numpy"): "realizar-core",
@@ -20,6 +21,7 @@ OURS = {
     ("format", "imatrix"): "realizar-gguf",
     ("format", "safetensors"): "realizar-safetensors",
     ("format", "apr"): "realizar-apr",
+    ("server", "aiohttp"): "realizar-aiohttp",
     ("tokenizer", "bpe"): "realizar-bpe",
     ("tokenizer", "sentencepiece"): "realizar-sentencepiece",
     ("tokenizer", "wordpiece"): "realizar-wordpiece",
@@ -45,7 +47,7 @@ def by_name(answer: dict) -> dict:
 
 def test_all_of_ours_are_listed_and_work(listed):
     answer = listed()
-    assert answer["api"] == "1.0"
+    assert answer["api"] == ".".join(map(str, API))
     rows = by_name(answer)
     for key, distribution in OURS.items():
         assert rows[key]["distribution"] == distribution

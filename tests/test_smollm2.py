@@ -47,6 +47,7 @@ def llm(request, smollm2) -> Iterator[LLM]:
         yield llm
 
 
+@pytest.mark.proves("transformers", family="llama", format="gguf", type="Q4_1", backend="{llm}")
 def test_greedy(llm):
     params = SamplingParams(temperature=0, max_tokens=TOKENS[llm.backend_name])
     answers = llm.generate([case["prompt"] for case in TEXTS], params)

@@ -35,6 +35,7 @@ BF16 rounds weights to 8 bits: logits move by up to 0.05, so that one token can 
 
 
 @pytest.mark.parametrize("dtype", MAX_GAP)
+@pytest.mark.proves("transformers", family="llama", format="gguf", type="{dtype}", backend="numpy")
 def test_greedy(dtype, smollm2, tmp_path):
     path = tmp_path / f"{dtype}.gguf"
     convert(open_model(smollm2), choose_target(path), path, dtype)

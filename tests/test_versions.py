@@ -65,12 +65,13 @@ def test_core_depends_on_nothing_of_ours():
 
 def test_the_root_pins_core_and_offers_every_plugin():
     assert META["project"]["dependencies"] == [f"realizar-core=={VERSION}"]
-    assert set(EXTRAS) - {"all", "cuda13", "hub"} == set(PLUGINS)
-    assert EXTRAS["hub"] == [f"realizar-core[hub]=={VERSION}"]
+    assert set(EXTRAS) - {"all", "cuda13", "hub", "structured"} == set(PLUGINS)
+    for extra in ("hub", "structured"):
+        assert EXTRAS[extra] == [f"realizar-core[{extra}]=={VERSION}"]
     (everything,) = EXTRAS["all"]
     named = re.fullmatch(r"realizar\[(.+)\]", everything)
     assert named is not None
-    assert set(named[1].split(",")) == {*PLUGINS, "hub"} - {"cuda"}
+    assert set(named[1].split(",")) == {*PLUGINS, "hub", "structured"} - {"cuda"}
 
 
 def test_the_workspace_has_every_distribution():

@@ -53,7 +53,7 @@ class TestPlugins:
     def test_json(self, succeed, line):
         listed = json.loads(succeed(*line))
         assert list(listed) == ["api", "plugins"]
-        assert listed["api"] == "1.0"
+        assert listed["api"] == "1.1"
         assert all(list(row) == PLUGIN_KEYS for row in listed["plugins"])
         rows = {(row["kind"], row["name"]): row for row in listed["plugins"]}
         assert rows["backend", "numpy"] == {
@@ -148,6 +148,21 @@ class TestRun:
         stop = text[2]
         cut = succeed("run", model, "The sky", "--raw", *GREEDY, "--stop", "never in there", "--stop", stop)
         assert cut == text[: text.index(stop)] + "\n"
+
+    def test_structure(self, succeed, model, tmp_path):
+        pytest.importorskip("llguidance")
+        files = {"--json-schema": '{"enum": ["a", "b"]}', "--grammar": 'start: "x" "y"'}
+        for option, text in files.items():
+            path = tmp_path / "structure"
+            path.write_text(text)
+            files[option] = succeed("run", model, "x", "--raw", *GREEDY, option, path)
+        assert files["--grammar"] == "xy\n"
+        assert json.loads(files["--json-schema"]) in ("a", "b")
+        assert succeed("run", model, "x", "--raw", *GREEDY, "--regex", "[0-9]{3}").strip().isdecimal()
+
+    def test_one_structure_at_most(self, invoke, model):
+        result = invoke("run", model, "x", "--regex", "a", "--grammar", __file__)
+        assert result.exit_code == 2 and "exclude each other" in result.output
 
     def test_trace(self, succeed, model, tmp_path):
         path = tmp_path / "trace.json"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from realizar.backend import Backend
 from realizar.reference import NumpyBackend
 from realizar.testing import BackendConformance, Tolerance
 
 
+@pytest.mark.proves("float64", type="{kind}", backend="numpy")
 class TestNumpy(BackendConformance):
     """The reference makes temporaries, and BLAS sums in an order that depends on the batch."""
 

@@ -67,6 +67,13 @@ def test_ignore_eos(tokenizer):
     assert (run.completion.text, run.completion.finish_reason) == ("hi", "length")
 
 
+@pytest.mark.parametrize(("skip", "text"), [(True, "hi"), (False, "h<|im_start|>i")])
+def test_control_tokens_are_part_of_the_text_if_asked_for(tokenizer, skip, text):
+    run = Harness(tokenizer, skip_special_tokens=skip)
+    run.feed(*byte_ids("h"), 1, *byte_ids("i"), EOS)
+    assert run.completion.text == text
+
+
 def test_stop_ids_stay_out_of_the_text_and_in_the_ids(tokenizer):
     run = Harness(tokenizer, stop_token_ids=[3 + ord("!")])
     assert run.feed(*byte_ids("ok!"))[-1] is None

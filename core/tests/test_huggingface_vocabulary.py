@@ -150,6 +150,54 @@ class TestTokenizerModel:
             saved.read()
 
 
+class TestFairseqModel:
+    """sentencepiece.bpe.model, whose ids are not the file's."""
+
+    PIECES = TestTokenizerModel.PIECES + piece("b", -2, NORMAL)
+
+    @pytest.fixture
+    def saved(self, folder: Folder) -> Folder:
+        (folder.path / "tokenizer.json").unlink()
+        (folder.path / "sentencepiece.bpe.model").write_bytes(self.PIECES)
+        folder.json("tokenizer_config.json", {"tokenizer_class": "XLMRobertaTokenizer"})
+        return folder
+
+    def test_four_tokens_come_first_and_the_mask_last(self, saved: Folder) -> None:
+        spec = saved.read({"vocab_size": 8})
+        assert list(spec.tokens) == ["<s>", "<pad>", "</s>", "<unk>", "▁a", "b", "<mask>", "[PAD7]"]
+        assert list(spec.token_types or ()) == [*[CONTROL] * 4, NORMAL, NORMAL, CONTROL, UNUSED]
+        assert list(spec.scores or ()) == [0, 0, 0, 0, -1, -2, 0, 0]
+        ids = (spec.bos_token_id, spec.pad_token_id, spec.eos_token_ids, spec.unk_token_id)
+        assert (spec.model, *ids) == ("unigram", 0, 1, (2,), 3)
+        assert (spec.add_bos_token, spec.add_eos_token) == (True, True)
+
+    def test_the_steps_are_those_of_its_tokenizer_json(self, saved: Folder) -> None:
+        pipeline = saved.read().pipeline
+        assert pipeline is not None
+        assert (pipeline.before, pipeline.after, pipeline.normalizers) == ((0,), (2,), ())
+        assert [type(step).__name__ for step in pipeline.pre_tokenizers] == ["WhitespaceSplit", "Metaspace"]
+        assert [token.content for token in pipeline.added_tokens if token.lstrip] == ["<mask>"]
+
+    @pytest.mark.parametrize("settings", [{}, {"tokenizer_class": "CamembertTokenizer"}])
+    def test_other_classes_number_their_pieces_otherwise(self, saved: Folder, settings: dict[str, Any]) -> None:
+        saved.json("tokenizer_config.json", settings)
+        with pytest.raises(TokenizerError, match=r"not known how its pieces are numbered; known: XLMRobertaTokenizer"):
+            saved.read()
+
+    @pytest.mark.parametrize(
+        ("pieces", "words"),
+        [
+            (piece("<s>", 0, CONTROL) + piece("<unk>", 0, UNKNOWN), "whose first pieces are"),
+            (PIECES + piece("b", -3, NORMAL), "found 8 pieces, 7 of them different"),
+            (PIECES + piece("<pad>", -3, NORMAL), "found 8 pieces, 7 of them different"),
+        ],
+    )
+    def test_refusals(self, pieces: bytes, words: str, saved: Folder) -> None:
+        (saved.path / "sentencepiece.bpe.model").write_bytes(pieces)
+        with pytest.raises(TokenizerError, match=words):
+            saved.read()
+
+
 class TestWordPiece:
     """tokenizer.json or vocab.txt of BERT."""
 
@@ -178,6 +226,12 @@ class TestWordPiece:
         assert spec.add_bos_token and spec.add_eos_token
         assert (spec.do_lower_case, spec.strip_accents, spec.tokenize_chinese_chars) == (True, True, True)
         assert spec.max_input_chars_per_word == 50
+
+    def test_the_model_names_its_unknown_token(self, folder: Folder) -> None:
+        """Also where no tokenizer_config.json does; without, other words could not be encoded."""
+        self.write(folder)
+        (folder.path / "tokenizer_config.json").unlink()
+        assert folder.read().unk_token_id == 2
 
     @pytest.mark.parametrize(
         ("changes", "flags"),

@@ -444,3 +444,10 @@ class TestChat:
         wanted = llm.chat(self.MESSAGES, GREEDY)
         assert asyncio.run(llm.achat(self.MESSAGES, GREEDY)).token_ids == wanted.token_ids
         assert llm.stream(self.MESSAGES, GREEDY).completion().token_ids == wanted.token_ids
+
+
+def test_deterministic_refuses_a_backend_that_is_not(open_llm):
+    with pytest.raises(PluginError, match="backend 'numpy' gives bits that depend on what is computed beside"):
+        open_llm(deterministic=True)
+    llm = open_llm(backend="exact", deterministic=True)
+    assert len(llm.generate("The sky", GREEDY).token_ids) == 12

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 
 from realizar.errors import FormatError
+from realizar.tokenizer_files import protobuf
 from realizar.tokenizer_files.protobuf import Field, Message
 
 
@@ -30,6 +31,23 @@ def test_the_encodings_of_the_specification() -> None:
     assert only(b"\x0a\x02\xff\x00").bytes() == b"\xff\x00"
 
 
+def test_writing_the_encodings_of_the_specification() -> None:
+    assert protobuf.integer(1, 150) == b"\x08\x96\x01"
+    assert protobuf.integer(1, -2) == b"\x08\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"
+    assert protobuf.integer(16, 127) + protobuf.integer(1, 128) == b"\x80\x01\x7f\x08\x80\x01"
+    assert protobuf.string(2, "testing") == b"\x12\x07testing"
+    assert protobuf.message(3, b"\x08\x96\x01") == b"\x1a\x03\x08\x96\x01"
+    assert protobuf.float32(2, -1.5) == b"\x15" + struct.pack("<f", -1.5)
+
+
+@given(st.integers(1, 1 << 28), st.integers(-(1 << 63), (1 << 63) - 1), st.text(), st.floats(width=32, allow_nan=False))
+def test_what_is_written_is_read(number: int, value: int, text: str, real: float) -> None:
+    assert only(protobuf.integer(number, value)).integer() == value
+    assert only(protobuf.string(number, text)).string() == text
+    assert only(protobuf.float32(number, real)).float32() == real
+    assert only(protobuf.message(number, text.encode())).number == number
+
+
 def test_unknown_fields_are_passed_over() -> None:
     fields = list(message(b"\x09" + bytes(8) + b"\xa0\x06\x01" + b"\x08\x05"))
     assert [field.number for field in fields] == [1, 100, 1]
@@ -45,6 +63,7 @@ def test_unknown_fields_are_passed_over() -> None:
         (b"\x08\x80", r"byte 1: found a number that does not end"),
         (b"\x08", r"byte 1: found a number that does not end"),
         (b"\x08" + b"\xff" * 11, r"byte 1: found a number that does not end"),
+        (b"\x08" + b"\x80" * 10 + b"\x01", r"byte 1: found a number that does not end"),
         (b"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", r"byte 0: found field 2 of 18446744073709551615 bytes"),
     ],
 )

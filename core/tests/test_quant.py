@@ -66,6 +66,7 @@ HAND = {
 
 
 @pytest.mark.parametrize("name", HAND)
+@pytest.mark.proves("by hand", type="{name}", task="dequantize")
 def test_hand_computed_block(name: str) -> None:
     stored, expected = HAND[name]
     values = dequantize(np.frombuffer(stored, dtype=np.uint8), DTYPES[name])

@@ -9,11 +9,17 @@ import pytest
 
 from realizar.errors import RequestError
 from realizar.sampling import SamplingParams
+from realizar.sampling.params import DEFAULT_SAMPLERS
 
 DEFAULTS = {
     "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0, "presence_penalty": 0.0,
     "frequency_penalty": 0.0, "logit_bias": {}, "seed": None, "stop": (), "stop_token_ids": (), "max_tokens": 128,
-    "min_tokens": 0, "ignore_eos": False, "n": 1, "logprobs": None,
+    "min_tokens": 0, "ignore_eos": False, "n": 1, "logprobs": None, "skip_special_tokens": True, "structured": None,
+    "typical_p": 1.0, "top_n_sigma": 0.0, "xtc_probability": 0.0, "xtc_threshold": 0.1, "dry_multiplier": 0.0,
+    "dry_base": 1.75, "dry_allowed_length": 2, "dry_penalty_last_n": 1024,
+    "dry_sequence_breakers": ("\n", ":", '"', "*"), "mirostat": 0, "mirostat_tau": 5.0, "mirostat_eta": 0.1,
+    "dynatemp_range": 0.0, "dynatemp_exponent": 1.0, "samplers": DEFAULT_SAMPLERS, "logits_processors": (),
+    "explain": False,
 }  # fmt: skip
 
 ACCEPTED = [

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
+import attrs
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
 from realizar.errors import FormatError
 from realizar.model import BYTE, CONTROL, NORMAL, UNKNOWN, TokenizerSpec
-from realizar.tokenizer_files.sentencepiece_model import read_sentencepiece_model
+from realizar.tokenizer_files.sentencepiece_model import read_sentencepiece_model, write_sentencepiece_model
 
 
 def varint(number: int) -> bytes:
@@ -20,7 +22,7 @@ def varint(number: int) -> bytes:
 
 
 def number(field: int, value: int) -> bytes:
-    return varint(field << 3) + varint(value)
+    return varint(field << 3) + varint(value & (1 << 64) - 1)
 
 
 def block(field: int, value: bytes | str) -> bytes:
@@ -66,6 +68,51 @@ def test_parts_of_a_message_are_joined_and_the_last_value_counts() -> None:
     spec = read(PIECES + block(2, number(3, 2)) + block(2, number(24, 1)) + block(3, number(3, 0)) + block(3, b""))
     assert (spec.model, spec.treat_whitespace_as_suffix, spec.add_space_prefix) == ("spm", True, False)
     assert read(PIECES + block(2, number(3, 2) + number(3, 1))).model == "unigram"
+
+
+def test_a_piece_says_no_more_than_it_must() -> None:
+    spec = read(block(1, block(1, "a")) + piece("b", -1, NORMAL) + piece("<0x00>", -2, BYTE))
+    assert (list(spec.scores or ()), list(spec.token_types or ())) == ([0, -1, -2], [NORMAL, NORMAL, BYTE])
+
+
+SPEC = TokenizerSpec(
+    model="spm", source="x.model", tokens=["<unk>", "[B]", "[E]", "▁a", "<0x41>"], scores=[0, 0, 0, -1.5, -2],
+    token_types=[UNKNOWN, CONTROL, CONTROL, NORMAL, BYTE], bos_token_id=1, eos_token_ids=(2,), unk_token_id=0,
+    add_space_prefix=True, remove_extra_whitespaces=False, precompiled_charsmap=b"\0\1", prepend_scheme="first",
+    split_user_defined=False,
+)  # fmt: skip
+TYPED = [(text, score, kind) for text, score, kind in zip(SPEC.tokens, SPEC.scores, SPEC.token_types, strict=True)]  # type: ignore[arg-type]
+
+
+def test_written_by_the_numbers_of_the_schema() -> None:
+    """sentencepiece_model.proto: model_type = 3, suffix = 24, byte_fallback = 35, ids from 40, their pieces from 45."""
+    ends = number(40, 0) + block(45, "<unk>") + number(41, 1) + block(46, "[B]") + number(42, 2) + block(47, "[E]")
+    trainer = number(3, 2) + number(24, 0) + number(35, 1) + ends + number(43, -1)
+    normalizer = number(3, 1) + number(4, 0) + number(5, 1) + block(2, b"\0\1")
+    pieces = b"".join(piece(*typed) for typed in TYPED)
+    assert write_sentencepiece_model(SPEC) == pieces + block(2, trainer) + block(3, normalizer)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {}, {"model": "unigram", "pad_token_id": 1, "precompiled_charsmap": None}, {"add_space_prefix": False},
+        {"treat_whitespace_as_suffix": True, "remove_extra_whitespaces": True},
+        {"bos_token_id": None, "eos_token_ids": ()},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_written_is_read(changes: dict[str, Any]) -> None:
+    spec = attrs.evolve(SPEC, **changes)
+    found = read(write_sentencepiece_model(spec))
+    same = {"scores": list(found.scores or ()), "token_types": list(found.token_types or ())}
+    assert attrs.evolve(found, **same) == spec
+
+
+@pytest.mark.parametrize("changes", [{"model": "bpe"}, {"scores": None}], ids=str)
+def test_what_has_no_such_file_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(FormatError, match=r"x\.model: a \w+ vocabulary without scores cannot be written"):
+        write_sentencepiece_model(attrs.evolve(SPEC, **changes))
 
 
 def test_a_name_that_is_no_control_piece_is_no_special_token() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -180,6 +181,19 @@ class TestEngine:
         llm.save_session(path, PROMPT)
         with pytest.raises(FormatError, match=what):
             open_llm(model, **options).restore_session(path)
+
+    def test_of_a_context_with_another_rotation(self, open_llm, path, monkeypatch):
+        """As longrope has: the file and its configuration are the same, the graph is not."""
+        monkeypatch.setattr(
+            "realizar.engine.loader.for_texts_of",
+            lambda config, tensors, length: attrs.evolve(config, rope_theta=100.0 * length),
+        )
+        llm = open_llm(max_model_len=100)
+        llm.generate(PROMPT, PARAMS)
+        llm.save_session(path, PROMPT)
+        assert open_llm(max_model_len=100).restore_session(path) == 64
+        with pytest.raises(FormatError, match="model: found"):
+            open_llm(max_model_len=200).restore_session(path)
 
     def test_without_a_prefix_cache(self, open_llm, path):
         llm = open_llm(prefix_cache=False)

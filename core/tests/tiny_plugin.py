@@ -36,6 +36,7 @@ class Exact(NumpyBackend):
 
     name = "exact"
     priority = -1
+    batch_invariant = True
 
     @kernel("linear")
     def linear(self, x: np.ndarray, *parameters: np.ndarray, out: np.ndarray) -> None:

@@ -1,12 +1,14 @@
-"""Text to ids and back, in MB of UTF-8 a second; beside Hugging Face `tokenizers` where that is installed."""
+"""Text to ids and back, in MB of UTF-8 a second; beside `tokenizers` and `sentencepiece` where those are installed."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from suite import chosen_model, parser
-from timing import medians, print_table
+from timing import medians, print_table, seconds
+from tokenizer_peers import Pair, mixed_text, pairs
 
 from realizar import load_tokenizer
 from realizar.model import TokenizerSpec
@@ -29,6 +31,32 @@ def main() -> None:
     heads = ["text", "encode MB/s", "decode MB/s"] + ([] if theirs is None else ["tokenizers encode", "decode"])
     rows = [[name, *_speeds(ours, theirs, text, rounds)] for name, text in _texts(nbytes).items()]
     print_table("Tokenizer", heads, rows)
+    _compare(10_000_000 if not chosen.quick else 60_000, 8000 if not chosen.quick else 1500, rounds)
+
+
+def _compare(nbytes: int, size: int, rounds: int) -> None:
+    """One row a kind of vocabulary: a text without repetition, whole and line by line, each met for the first time.
+
+    The libraries may break a tie of unigram otherwise; how many lines differ is a column.
+    """
+    text = mixed_text(nbytes)
+    lines = text.split("\n")
+    rows = []
+    for pair in pairs(text, size):
+        row = [pair.kind, pair.peer]
+        for parts in ([text], lines):
+            ours, theirs = zip(*(_first_times(pair, parts) for _ in range(rounds)), strict=True)
+            row += [f"{len(text.encode()) / median(ours) / 1e6:.2f}", f"{median(theirs) / median(ours):.2f}"]
+        encode = pair.ours()
+        row.append(f"{sum(list(encode(line)) != list(pair.theirs(line)) for line in lines)} of {len(lines)}")
+        rows.append(row)
+    heads = ["kind", "peer", "whole MB/s", "x peer", "by line MB/s", "x peer", "lines that differ"]
+    print_table(f"{len(text.encode()) / 1e6:.2f} MB of mixed text", heads, rows)
+
+
+def _first_times(pair: Pair, parts: list[str]) -> tuple[float, float]:
+    encode = pair.ours()
+    return seconds(lambda: [encode(part) for part in parts]), seconds(lambda: [pair.theirs(part) for part in parts])
 
 
 def _texts(nbytes: int) -> dict[str, str]:

@@ -36,6 +36,7 @@ def vectors(request: pytest.FixtureRequest) -> tuple[Tokenizer, list[tuple[str, 
     return BpeTokenizer(read_gguf(path).tokenizer), list(zip(texts, ids, strict=True))
 
 
+@pytest.mark.proves("llama.cpp", tokenizer="bpe", vocabulary="gguf")
 def test_ids_equal_llama_cpp(vectors: tuple[Tokenizer, list[tuple[str, list[int]]]]) -> None:
     tokenizer, cases = vectors
     assert len(cases) > 40

@@ -96,6 +96,7 @@ texts = st.lists(
 ).map("".join)
 
 
+@pytest.mark.proves("tokenizers", tokenizer="bpe", vocabulary="specification")
 def test_ids_are_the_same(both: tuple[Any, Any]) -> None:
     ours, theirs = both
 

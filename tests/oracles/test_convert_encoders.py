@@ -37,6 +37,7 @@ def in_gguf(model, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.proves("transformers", family="{name}", format="gguf", backend="numpy")
 def test_hidden_states_of_the_gguf_file(name, tmp_path):
     model = ENCODERS["random_model"](*ENCODERS["CASES"][name])
     file = open_model(in_gguf(model, tmp_path))
@@ -46,6 +47,7 @@ def test_hidden_states_of_the_gguf_file(name, tmp_path):
 
 @pytest.mark.skipif(not LLAMA_CPP["LIBRARY"].is_file(), reason=LLAMA_CPP["MISSING"])
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.proves("llama.cpp", family="{name}", format="gguf")
 def test_llama_cpp_evaluates_what_we_write(name, tmp_path):
     model = ENCODERS["random_model"](*ENCODERS["CASES"][name])
     ids = list(ENCODERS["prompts"]()[0])

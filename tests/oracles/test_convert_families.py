@@ -96,6 +96,7 @@ llama.cpp leaves the window of Phi-3 out, and looks for the norms of Command R+ 
 
 @pytest.mark.skipif(not LLAMA_CPP["LIBRARY"].is_file(), reason=LLAMA_CPP["MISSING"])
 @pytest.mark.parametrize("name", FIRST)
+@pytest.mark.proves("llama.cpp", family="{name}", format="gguf")
 def test_llama_cpp_evaluates_what_we_write(name, tmp_path):
     model_type, values = IN_GGUF[name]
     model = random_model(model_type, values | FIRST[name])

@@ -73,6 +73,7 @@ def prompts() -> Prompts:
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.proves("transformers", family="{name}", format="safetensors", backend="{backend}")
 def test_hidden_states(name, backend, tmp_path):
     if backend not in {record.name for record in host().contributions("backend")}:
         pytest.skip(f"backend {backend} is not installed")
@@ -84,6 +85,7 @@ def test_hidden_states(name, backend, tmp_path):
 
 @pytest.mark.skipif(not LLAMA_CPP, reason="REALIZAR_LLAMA_CPP_MODELS names no folder of a llama.cpp source tree")
 @pytest.mark.parametrize("name", ["bert", "roberta"])
+@pytest.mark.proves("transformers", family="{name}", format="gguf", backend="numpy")
 def test_hidden_states_through_llama_cpp_s_converter(name, tmp_path):
     read_gguf = pytest.importorskip("realizar_gguf.reader").read_gguf
     model = random_model(*CASES[name])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import subprocess
 import sys
@@ -22,18 +21,15 @@ import numpy as np
 import pytest
 
 from realizar.architectures.rope import for_texts_of
-from realizar.dtypes import DTYPES
-from realizar.huggingface import canonical_tensors, read_hf_config
 from realizar.model import ModelConfig
 from realizar.plugins import host
-from realizar.selection import build_graph, named
+from realizar.selection import build_graph, named, open_model
 from realizar.tensors import LazyTensor
 from realizar.testing.driver import Driver, Program, Prompts, chunked, whole
-from realizar.testing.models import memory_tensor
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-safetensors = pytest.importorskip("safetensors.numpy")
+pytest.importorskip("realizar_safetensors")
 
 TOLERANCE = 1e-4
 
@@ -114,14 +110,11 @@ LENGTHS = (23, 1, 9, 17)
 
 
 def saved(model: Any, folder: Path) -> tuple[ModelConfig, dict[str, LazyTensor]]:
-    """What a reader of the checkpoint finds."""
+    """What we read of the checkpoint."""
     model.save_pretrained(folder)
-    config = read_hf_config(json.loads((folder / "config.json").read_text()), "config.json")
-    tensors = {
-        name: memory_tensor(name, array, DTYPES["F32"])
-        for name, array in safetensors.load_file(folder / "model.safetensors").items()
-    }
-    return config, canonical_tensors(config, tensors)
+    file = open_model(folder)
+    assert file.config is not None, file.no_config
+    return file.config, dict(file.tensors)
 
 
 def random_model(model_type: str, values: dict[str, Any]) -> Any:
@@ -142,6 +135,7 @@ def random_model(model_type: str, values: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.proves("transformers", family="{name}", format="safetensors", backend="{backend}")
 def test_logits(name, backend, tmp_path):
     if backend not in {record.name for record in host().contributions("backend")}:
         pytest.skip(f"backend {backend} is not installed")
@@ -217,6 +211,7 @@ IN_GGUF: dict[str, dict[str, Any]] = {
 
 @pytest.mark.skipif(not LLAMA_CPP, reason="REALIZAR_LLAMA_CPP_MODELS names no folder of a llama.cpp source tree")
 @pytest.mark.parametrize("name", IN_GGUF)
+@pytest.mark.proves("transformers", family="{name}", format="gguf", backend="numpy")
 def test_logits_through_llama_cpp_s_converter(name, tmp_path):
     read_gguf = pytest.importorskip("realizar_gguf.reader").read_gguf
     model_type, values = CASES[name]

@@ -47,6 +47,7 @@ def test_every_type_has_the_packages_number_and_block_size() -> None:
 
 @pytest.mark.parametrize("byteorder", ["little", "big"])
 @pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.proves("gguf", format="gguf", type=("F32", "F16", "I32", "Q4_0", "Q8_0", "Q6_K"))
 def test_the_package_reads_what_we_write(version: int, byteorder: str, tmp_path: Path) -> None:
     path = tmp_path / "ours.gguf"
     rng = np.random.default_rng(3)
@@ -70,6 +71,7 @@ def test_the_package_reads_what_we_write(version: int, byteorder: str, tmp_path:
 
 
 @pytest.mark.parametrize("big", [False, True])
+@pytest.mark.proves("gguf", format="gguf", type=("F32", "F16", "Q8_0"))
 def test_we_read_what_the_package_writes(big: bool, tmp_path: Path) -> None:
     path = tmp_path / "theirs.gguf"
     endian = gguf.GGUFEndian.BIG if big else gguf.GGUFEndian.LITTLE

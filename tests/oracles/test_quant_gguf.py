@@ -38,6 +38,7 @@ def assert_same_bits(found: NDArray[np.float32], expected: NDArray[np.float32]) 
 
 
 @pytest.mark.parametrize("name", BLOCK_TYPES)
+@pytest.mark.proves("gguf", type="{name}", task="dequantize")
 def test_random_bytes(name: str) -> None:
     dtype = DTYPES[name]
     rng = np.random.default_rng(list(name.encode()))
@@ -74,6 +75,7 @@ def test_every_byte_scale(name: str, count: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["F16", "BF16"])
+@pytest.mark.proves("gguf", type="{name}", task="dequantize")
 def test_every_sixteen_bit_float(name: str) -> None:
     bits = np.arange(1 << 16, dtype=np.uint16).reshape(256, 256)
     assert_same_bits(dequantize(bits.view(DTYPES[name].storage), DTYPES[name]), reference(bits.view(np.uint8), name))
@@ -102,6 +104,7 @@ def awkward_values(seed: int) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("name", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])
+@pytest.mark.proves("gguf", type="{name}", task="quantize")
 def test_quantized_blocks(name: str) -> None:
     values = awkward_values(11)
     expected = quants.quantize(values, gguf.GGMLQuantizationType[name])
@@ -109,6 +112,7 @@ def test_quantized_blocks(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["F32", "F16", "BF16"])
+@pytest.mark.proves("gguf", type="{name}", task="quantize")
 def test_quantized_plain_types(name: str) -> None:
     bits = np.random.default_rng(4).integers(0, 1 << 32, (64, 1024), dtype=np.uint32)
     values = np.concatenate([bits.view(np.float32), awkward_values(13).reshape(-1, 1024)])

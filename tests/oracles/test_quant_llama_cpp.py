@@ -73,6 +73,7 @@ def weights(kind: str) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["Gaussian", "Laplace", "MiniLM"])
 @pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.proves("llama.cpp", type="{name}", task="quantize")
 def test_squared_error(name, kind):
     found = ratio(weights(kind), name)
     print(f"{name}, {kind}: {found:.4f} of ggml's")

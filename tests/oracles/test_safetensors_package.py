@@ -47,6 +47,7 @@ def raw_tensors(seed: int) -> dict[str, tuple[tuple[int, ...], np.ndarray]]:
     return tensors
 
 
+@pytest.mark.proves("safetensors", format="safetensors", type=tuple(TYPES))
 def test_the_package_reads_what_we_write(tmp_path: Path) -> None:
     path = tmp_path / "ours.safetensors"
     tensors = raw_tensors(0)
@@ -60,6 +61,7 @@ def test_the_package_reads_what_we_write(tmp_path: Path) -> None:
         assert file.metadata() == {"a": "é"}
 
 
+@pytest.mark.proves("safetensors", format="safetensors", type=tuple(TYPES))
 def test_we_read_what_the_package_writes(tmp_path: Path) -> None:
     path = tmp_path / "theirs.safetensors"
     tensors = {
@@ -90,6 +92,7 @@ def test_both_write_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FP8)
+@pytest.mark.proves("torch", type="{name}", task="dequantize")
 def test_every_code_of_8_bit_floats(name: str) -> None:
     codes = np.arange(256, dtype=np.uint8)
     expected = torch.from_numpy(codes).view(TYPES[name]).to(torch.float32).numpy()
@@ -97,6 +100,7 @@ def test_every_code_of_8_bit_floats(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["F8_E4M3", "F8_E5M2"])
+@pytest.mark.proves("ml_dtypes", type="{name}", task="quantize")
 def test_rounding_to_8_bit_floats(name: str) -> None:
     """As ml_dtypes rounds: a million bit patterns of float32, as many near 1, every value and every tie.
 

@@ -102,6 +102,7 @@ def expected(folder: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.proves("transformers", family="bert", format="safetensors", backend="{backend}")
 def test_cosines(backend: str, folder: Path, expected: np.ndarray) -> None:
     if backend not in {record.name for record in host().contributions("backend")}:
         pytest.skip(f"backend {backend} is not installed")

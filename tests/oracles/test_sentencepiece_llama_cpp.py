@@ -28,6 +28,7 @@ def vectors(request: pytest.FixtureRequest) -> tuple[Tokenizer, list[tuple[str, 
     return SentencePieceTokenizer(read_gguf(path).tokenizer), list(zip(texts, ids, strict=True))
 
 
+@pytest.mark.proves("llama.cpp", tokenizer="spm", vocabulary="gguf")
 def test_ids_equal_llama_cpp(vectors: tuple[Tokenizer, list[tuple[str, list[int]]]]) -> None:
     tokenizer, cases = vectors
     assert len(cases) > 40

@@ -102,6 +102,7 @@ def our_pieces(ours: Any, text: str) -> list[str]:
     return [piece for word in ours._words(normalized) for piece in ours._model.segment(word)]
 
 
+@pytest.mark.proves("sentencepiece", tokenizer=("spm", "unigram"), vocabulary="tokenizer.model")
 def test_ids_are_the_same(both: tuple[Any, Any]) -> None:
     ours, theirs = both
     scores, ties = Scores(ours.spec), []

@@ -49,6 +49,7 @@ texts = st.lists(
 ).map("".join)
 
 
+@pytest.mark.proves("tokenizers", tokenizer="unigram", vocabulary="specification")
 def test_ids_are_the_same(both: tuple[Any, Any]) -> None:
     ours, theirs = both
 

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.model
 
 
 @pytest.mark.parametrize(("backend", "max_gap", "at_least"), [("numpy", 0.01, 150), ("numba", 1.0, 20)])
+@pytest.mark.proves("transformers", family="llama", format="gguf", type="Q4_1", backend="{backend}")
 def test_greedy(backend, max_gap, at_least, capsys):
     """A first difference is forgiven where the best token was ahead by no more than `max_gap`."""
     try:

@@ -19,6 +19,7 @@ from realizar.selection import build_tokenizer
 hf = pytest.importorskip("tokenizers")
 pytest.importorskip("realizar_bpe")
 pytest.importorskip("realizar_sentencepiece")
+pytest.importorskip("realizar_wordpiece")
 
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers  # noqa: E402
 
@@ -103,6 +104,21 @@ def characters(*cuts: Any, normalizer: Any, prefix: str = "", suffix: str = "", 
     return trained(made, trainer)
 
 
+def word_piece(*cuts: Any, normalizer: Any, prefix: str = "##", longest: int = 100) -> Built:
+    """WordPiece whose normalizer or cuts are not BERT's."""
+    made = hf.Tokenizer(models.WordPiece(unk_token="<unk>", max_input_chars_per_word=longest))
+    made.normalizer = normalizer
+    made.pre_tokenizer = pre_tokenizers.Sequence([*cuts])
+    made.decoder = decoders.WordPiece(prefix=prefix, cleanup=True)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=500, special_tokens=SPECIAL, continuing_subword_prefix=prefix, show_progress=False, limit_alphabet=60
+    )
+    made = trained(made, trainer)
+    file = json.loads(made.to_str())
+    file["model"] |= {"continuing_subword_prefix": prefix, "max_input_chars_per_word": longest, "unk_token": "<unk>"}
+    return hf.Tokenizer.from_str(json.dumps(file))
+
+
 def with_added(made: Built) -> Built:
     """Added tokens with every flag."""
     flags = ("lstrip", "rstrip", "single_word", "normalized")
@@ -144,6 +160,12 @@ CASES: dict[str, Callable[[], Built]] = {
             [normalizers.Strip(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.BertNormalizer()]
         ),
     )),
+    "wordpiece": lambda: with_added(word_piece(
+        pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation(), normalizer=normalizers.NFKC(), longest=20,
+    )),
+    "wordpiece of another mark": lambda: word_piece(
+        pre_tokenizers.Whitespace(), prefix="@", normalizer=normalizers.Lowercase(),
+    ),
     "prefix": lambda: characters(
         pre_tokenizers.WhitespaceSplit(), pre_tokenizers.CharDelimiterSplit("e"), prefix="##", fuse=False,
         normalizer=normalizers.NFKD(),
@@ -175,6 +197,7 @@ texts = st.lists(st.sampled_from(FRAGMENTS) | st.sampled_from(ASSIGNED) | st.tex
 )
 
 
+@pytest.mark.proves("tokenizers", tokenizer=("bpe", "unigram"), vocabulary="tokenizer.json")
 def test_ids_are_the_same(both: tuple[Any, Any]) -> None:
     ours, theirs = both
 

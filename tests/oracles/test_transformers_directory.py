@@ -44,6 +44,7 @@ def logits(model: Any) -> np.ndarray:
     [{}, {"tie_word_embeddings": True}, {"attention_bias": True}, {"head_dim": 32}, {"rms_norm_eps": 1e-3}],
     ids=str,
 )
+@pytest.mark.proves("transformers", family="llama", format="safetensors", type="F32", backend="numpy")
 def test_same_logits(changes: dict[str, Any], max_shard_size: str, tmp_path: Path) -> None:
     model = tiny_llama(**changes)
     model.save_pretrained(tmp_path, max_shard_size=max_shard_size)
@@ -54,6 +55,7 @@ def test_same_logits(changes: dict[str, Any], max_shard_size: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+@pytest.mark.proves("transformers", family="llama", format="safetensors", type=("F16", "BF16"))
 def test_half_precision_files(kind: str, tmp_path: Path) -> None:
     model = tiny_llama().to(getattr(torch, kind))
     model.save_pretrained(tmp_path)
@@ -65,6 +67,7 @@ def test_half_precision_files(kind: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(llm.logits(IDS), logits(model), atol=1e-4, rtol=0)
 
 
+@pytest.mark.proves("transformers", family="llama", format="safetensors", type="F8_E4M3")
 def test_fp8_with_block_scales(tmp_path: Path) -> None:
     """Weights quantized here by torch, [16, 32] elements to a scale, and multiplied out by torch for transformers."""
     from safetensors.torch import load_file, save_file
@@ -125,6 +128,7 @@ def tiny_tokenizer(pre: str = "gpt-2") -> Any:
 
 
 @pytest.mark.parametrize("pre", ["gpt-2", "smollm", "llama-bpe", "qwen2"])
+@pytest.mark.proves("transformers", tokenizer="bpe", vocabulary="tokenizer.json")
 def test_same_ids(pre: str, tmp_path: Path) -> None:
     theirs = tiny_tokenizer(pre)
     theirs.save_pretrained(tmp_path)

@@ -13,6 +13,7 @@ WordPieceTokenizer = pytest.importorskip("realizar_wordpiece.tokenizer").WordPie
 SEPARATOR = "\n__ggml_vocab_test__\n"
 
 
+@pytest.mark.proves("llama.cpp", tokenizer="wordpiece", vocabulary="gguf")
 def test_ids_equal_llama_cpp():
     models = os.environ.get("REALIZAR_LLAMA_CPP_MODELS")
     path = Path(models or "") / "ggml-vocab-bert-bge.gguf"

@@ -91,6 +91,7 @@ texts = st.lists(
 ).map("".join)
 
 
+@pytest.mark.proves("tokenizers", tokenizer="wordpiece", vocabulary="specification")
 def test_ids_and_texts_are_the_same(both: tuple[Any, Any]) -> None:
     ours, theirs = both
 

@@ -47,10 +47,14 @@ class Availability:
 
 @attrs.frozen
 class BackendOptions:
-    """What an engine asks of its backend. threads: None = all cores it may use. kv_type: None = `kv_types[0]`."""
+    """What an engine asks of its backend. threads: None = all cores it may use. kv_type: None = `kv_types[0]`.
+
+    deterministic: a row's bits must depend on nothing that is computed beside it.
+    """
 
     threads: int | None = None
     kv_type: str | None = None
+    deterministic: bool = False
 
 
 @attrs.frozen
@@ -172,6 +176,8 @@ class Backend(ABC):
     priority: ClassVar[int] = 0
     kv_types: ClassVar[tuple[str, ...]] = ("F32",)
     """KV cache types it can hold, the default first."""
+    batch_invariant: ClassVar[bool] = False
+    """Whether a row's bits depend on nothing that is computed beside it, always or with `options.deterministic`."""
     proves_parity: ClassVar[bool] = False
     """Whether each loaded model is compared with the reference before it is served (`realizar.parity.gate`)."""
 

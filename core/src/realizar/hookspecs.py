@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from realizar.architectures import Architecture
     from realizar.backend import Backend
     from realizar.formats import Format
+    from realizar.sampling import LogitsProcessorFactory
     from realizar.servers import Server
     from realizar.tokenizers import TokenizerFactory
 
-API = (1, 0)
+API = (1, 1)
 """(major, minor) of this hook interface; a plugin's major must equal it, its minor must not exceed it."""
 
 hookspec = pluggy.HookspecMarker("realizar")
@@ -49,3 +50,8 @@ def realizar_servers() -> Iterable[Server]:  # type: ignore[empty-body]
 @hookspec
 def realizar_architectures() -> Iterable[Architecture]:  # type: ignore[empty-body]
     """Model families: instances of `realizar.architectures.Architecture`."""
+
+
+@hookspec
+def realizar_logits_processors() -> Iterable[LogitsProcessorFactory]:  # type: ignore[empty-body]
+    """Logits processors that requests name: instances of `realizar.sampling.LogitsProcessorFactory`. Since API 1.1."""

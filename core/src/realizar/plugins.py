@@ -18,6 +18,7 @@ from realizar.architectures import Architecture
 from realizar.backend import Backend
 from realizar.errors import PluginError
 from realizar.formats import Format
+from realizar.sampling.processors import LogitsProcessorFactory
 from realizar.servers import Server
 from realizar.tokenizers import TokenizerFactory
 
@@ -35,6 +36,7 @@ KINDS: dict[str, tuple[str, type]] = {
     "realizar_tokenizers": ("tokenizer", TokenizerFactory),
     "realizar_servers": ("server", Server),
     "realizar_architectures": ("architecture", Architecture),
+    "realizar_logits_processors": ("logits_processor", LogitsProcessorFactory),
 }
 """Hook -> (kind, the class its contributions are of)."""
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import click
+
+from realizar.structured import Grammar, JsonSchema, Regex, Structure
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,6 +44,30 @@ def sampling_options(function: F) -> F:
     ):
         function = decorate(function)
     return function
+
+
+def structure_options(function: F) -> F:
+    """What the output must be, at most one of three."""
+    for decorate in reversed(
+        (
+            click.option("--json-schema", type=click.File(), help="The output is JSON of the schema in this file."),
+            click.option("--regex", help="The output matches this regular expression from start to end."),
+            click.option("--grammar", type=click.File(), help="The output follows a grammar: a file of Lark or GBNF."),
+        )
+    ):
+        function = decorate(function)
+    return function
+
+
+def structure(json_schema: IO[str] | None, regex: str | None, grammar: IO[str] | None) -> Structure | None:
+    """What the options of `structure_options` ask for; raises UsageError for more than one of them."""
+    if sum(given is not None for given in (json_schema, regex, grammar)) > 1:
+        raise click.UsageError("--json-schema, --regex and --grammar exclude each other")
+    if json_schema is not None:
+        return JsonSchema(json_schema.read())
+    if grammar is not None:
+        return Grammar(grammar.read())
+    return None if regex is None else Regex(regex)
 
 
 draft_option = click.option(

@@ -12,7 +12,15 @@ import attrs
 import click
 
 from realizar.cli.display import progress_bars
-from realizar.cli.options import draft_option, model_options, output_format, sampling_options, trace_option
+from realizar.cli.options import (
+    draft_option,
+    model_options,
+    output_format,
+    sampling_options,
+    structure,
+    structure_options,
+    trace_option,
+)
 from realizar.engine import LLM, Piece
 from realizar.sampling import SamplingParams
 from realizar.trace import Tracer
@@ -22,6 +30,7 @@ from realizar.trace import Tracer
 @model_options
 @click.argument("prompt", required=False)
 @sampling_options
+@structure_options
 @draft_option
 @click.option("--system", help="System message before the prompt.")
 @click.option("--raw", is_flag=True, help="No chat template: continue the prompt as it stands.")
@@ -33,7 +42,8 @@ def run_command(
     """Generate from PROMPT (or standard input) with MODEL: a path, or a name such as smollm2 or hf://ORG/REPO."""
     if raw and system is not None:
         raise click.UsageError("--system needs the chat template that --raw leaves out; put the text into the prompt")
-    params = sampling_params(options)
+    asked = structure(*(options.pop(name) for name in ("json_schema", "regex", "grammar")))
+    params = attrs.evolve(sampling_params(options), structured=asked)
     text = sys.stdin.read() if prompt is None else prompt
     tracer = Tracer() if trace is not None else None
     with progress_bars() as progress:

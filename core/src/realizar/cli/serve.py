@@ -19,7 +19,7 @@ from realizar.servers import Server, ServerConfig
 
 LOADING = (
     "backend", "threads", "max_model_len", "kv_type", "model_format", "prefix_cache", "draft", "num_drafts",
-    "max_waiting",
+    "max_waiting", "deterministic",
 )  # fmt: skip
 """Options that go to `LLM`."""
 
@@ -37,6 +37,10 @@ POOLING = ("names", "default", "budget_nbytes", "keep_s")
 @click.option("--ctx", "max_model_len", type=click.IntRange(min=1), help="Context length in tokens.")
 @click.option("--kv-type", help="Type of the KV cache (F32, F16, BF16, Q8_0); the backend's default.")
 @click.option("--model-format", help="Format plugin that reads MODEL; recognized by default.")
+@click.option(
+    "--deterministic", is_flag=True,
+    help="The same bits for a request alone and in any batch; a backend that cannot is refused.",
+)  # fmt: skip
 @click.option("--prefix-cache/--no-prefix-cache", default=True, show_default=True, help="Reuse what prompts share.")
 @click.option("--draft", help="What guesses tokens: prompt-lookup, or a smaller model of the same vocabulary.")
 @click.option("--num-drafts", type=click.IntRange(1, 64), default=8, show_default=True, help="Guesses of one step.")

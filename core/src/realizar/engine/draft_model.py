@@ -39,7 +39,7 @@ class DraftModel(Proposer):
     """Guesses the likeliest next tokens, one after another, for all sequences together.
 
     It keeps what it has computed of each sequence in a cache of its own; who no longer decodes loses it. A long text is
-    caught up with over several steps, during which there are no guesses for it.
+    caught up with over several calls, a step's budget each, so that nobody waits long for it.
     """
 
     def __init__(self, runner: ModelRunner, limit: Bucket, blocks: BlockManager, max_model_len: int) -> None:
@@ -51,8 +51,9 @@ class DraftModel(Proposer):
         for gone in self._shadows.keys() - set(sequences):
             self._blocks.release(self._shadows.pop(gone).sequence.block_table)
         shadows = [self._shadow(sequence) for sequence in sequences]
-        for _ in range(count):
-            self._step(shadows)
+        self._step(shadows)
+        for _ in range(1, count):
+            self._step([shadow for shadow in shadows if shadow.guesses])
         return [shadow.guesses for shadow in shadows]
 
     def _shadow(self, sequence: Sequence) -> _Shadow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,12 @@ from numpy.typing import NDArray
 from realizar.engine.result import Completion, Piece, Timings, TokenLogprob
 from realizar.engine.sequence import Sequence as EngineSequence
 from realizar.engine.service import ANY_TIME, Service, choice_seed
-from realizar.sampling import SampledToken, SamplingParams, StopMatcher, TokenCounts, sample
+from realizar.sampling import SampledToken, SamplerState, SamplingParams, StopMatcher, TokenCounts, sample
+from realizar.structured.byte_stream import ByteStream
 from realizar.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from realizar.structured.matcher import Matcher
 
 Emit = Callable[[Piece | BaseException], None]
 """Receives each piece, the last with the completion, or an error and then nothing more."""
@@ -37,7 +42,10 @@ class Generation:
         self._index = index
         self._seed = choice_seed(params.seed, index)
         self._counts = TokenCounts(prompt_ids)
-        self._decoder = tokenizer.stream()
+        self._state = SamplerState.start(params, prompt_ids, tokenizer)
+        self._structure = _structure(params, tokenizer)
+        skip = params.skip_special_tokens
+        self._decoder = tokenizer.stream(skip_special_tokens=skip) if self._structure is None else ByteStream(tokenizer)
         self._stops = StopMatcher(params.stop)
         self._max_tokens = max_total_tokens - len(prompt_ids)
         self._token_ids: list[int] = []
@@ -55,19 +63,24 @@ class Generation:
         sampled = sample(
             logits[-1], self._params, self._counts,
             position=len(self._token_ids), seed=self._seed, eos_token_ids=self._eos_token_ids,
+            allowed=None if self._structure is None else self._structure.allowed(), state=self._state,
         )  # fmt: skip
         token_id = sampled.token_id
         if not self._token_ids:
             self._first_token_s = time.perf_counter()
         self._token_ids.append(token_id)
         self._counts.append(token_id)
+        self._state.append(token_id)
+        if self._structure is not None:
+            self._structure.accept(token_id)
         logprobs = self._logprob(sampled)
         text, finish_reason = self._advance(token_id)
         self._text.append(text)
         if finish_reason is None:
-            self._emit(Piece(text, (token_id,), logprobs, index=self._index))
+            self._emit(Piece(text, (token_id,), logprobs, index=self._index, explanation=sampled.explanation))
             return token_id
-        self._emit(Piece(text, (token_id,), logprobs, self._completion(finish_reason), self._index))
+        done = self._completion(finish_reason)
+        self._emit(Piece(text, (token_id,), logprobs, done, self._index, sampled.explanation))
         return None
 
     def _logprob(self, sampled: SampledToken) -> tuple[TokenLogprob, ...] | None:
@@ -85,6 +98,8 @@ class Generation:
         text, matched = self._stops.push(self._decoder.push(token_id))
         if matched is not None:
             return text, "stop"
+        if self._structure is not None and self._structure.ended:
+            return self._rest(text), "stop"
         if len(self._token_ids) >= self._max_tokens:
             return self._rest(text), "length"
         return text, None
@@ -109,3 +124,12 @@ class Generation:
             self._prompt_ids, tuple(self._token_ids), "".join(self._text), finish_reason, logprobs, timings,
             self._index, sequence.prefix,
         )  # fmt: skip
+
+
+def _structure(params: SamplingParams, tokenizer: Tokenizer) -> Matcher | None:
+    """The matcher of a request that has a structure; only then is its library loaded."""
+    if params.structured is None:
+        return None
+    from realizar.structured.matcher import start
+
+    return start(params.structured, tokenizer)

@@ -60,6 +60,7 @@ class LLM:
     draft: what guesses tokens, which changes speed and nothing else: "prompt-lookup", or a smaller model of the same
     vocabulary, a path or a name. num_drafts: how many guesses one step computes, shared by all requests that decode.
     max_waiting: how many sequences may wait for their first step, beyond which QueueFull is raised; None: any number.
+    deterministic: refuse a backend with which what is computed beside a request changes bits of it.
     Close it, or use it in a `with` statement. Methods may be called from any thread.
     """
 
@@ -68,8 +69,9 @@ class LLM:
         max_model_len: int | None = None, kv_type: str | None = None, model_format: str | None = None,
         allow_download: bool = True, progress: Progress = silent, tracer: Tracer | None = None,
         prefix_cache: bool = True, max_waiting: int | None = None, draft: str | Path | None = None, num_drafts: int = 8,
+        deterministic: bool = False,
     ) -> None:  # fmt: skip
-        options = BackendOptions(threads=threads, kv_type=kv_type)
+        options = BackendOptions(threads=threads, kv_type=kv_type, deterministic=deterministic)
         opening: dict[str, Any] = {
             "backend": backend, "model_format": model_format, "allow_download": allow_download, "progress": progress,
             "context": functools.partial(context_of, wanted=max_model_len),

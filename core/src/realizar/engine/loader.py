@@ -69,6 +69,11 @@ def load_model(
     cls, reason = choose_backend(backend)
     log.info("backend %s (%s)", cls.name, reason)
     kv_type = kv_type_of(cls, graph, options.kv_type)
+    if options.deterministic and not cls.batch_invariant:
+        raise PluginError(
+            f"backend {cls.name!r} gives bits that depend on what is computed beside a request; deterministic needs "
+            f"one that does not, such as numba"
+        )
     memory_plan(cls, graph, file, kv_type=kv_type, context=length).prove(file.path.name)
     chosen = cls(attrs.evolve(options, kv_type=kv_type), progress)
     chosen.tracer = tracer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from realizar.engine.prefix_cache import PrefixReport
+from realizar.sampling import SamplerStep
 
 
 @attrs.frozen
@@ -56,6 +57,7 @@ class Piece:
     """One step of a stream: text that became certain, the token that brought it; the last one has the completion.
 
     index: which choice of a request for several; each has a last piece of its own.
+    explanation: what each sampler did to the candidates, if `explain` asked for it.
     """
 
     text: str
@@ -63,3 +65,4 @@ class Piece:
     logprobs: tuple[TokenLogprob, ...] | None = None
     completion: Completion | None = None
     index: int = 0
+    explanation: tuple[SamplerStep, ...] = ()

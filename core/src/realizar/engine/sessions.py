@@ -58,9 +58,9 @@ class Sessions:
 
     @cached_property
     def _model(self) -> bytes:
-        """Configuration, names, shapes and some rows of every tensor: whatever else is the same, weights differ."""
+        """The graph as it was built for this context, and names, shapes and some rows of every tensor."""
         tensors: Mapping[str, LazyTensor] = self._loaded.file.tensors
-        parts = [repr(self._loaded.config).encode()]
+        parts = [repr(self._loaded.graph.blocks).encode()]
         for name in sorted(self._loaded.graph.tensor_ops):
             tensor = tensors[name]
             parts += [f"{name} {tensor.shape} {tensor.dtype.name}".encode(), _sample(tensor.read())]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from realizar.huggingface.chat_templates import read_chat_templates
+from realizar.huggingface.fairseq_model import read_fairseq_model
 from realizar.huggingface.json_file import read_json
 from realizar.huggingface.json_object import JsonObject
 from realizar.huggingface.special_ids import SpecialIds
@@ -73,6 +74,8 @@ def _vocabulary(folder: Path, settings: JsonObject, size: int) -> Vocabulary | N
         return read_tokenizer_json(path, size)
     if (path := folder / "tokenizer.model").exists():
         return read_tokenizer_model(path, settings, size)
+    if (path := folder / "sentencepiece.bpe.model").exists():
+        return read_fairseq_model(path, settings, size)
     if (path := folder / "vocab.json").exists():
         return read_vocab_json(path, settings, size)
     if (path := folder / "vocab.txt").exists():

@@ -81,7 +81,8 @@ def read_tokenizer_json(path: Path, size: int) -> Vocabulary:
         fields["merges"] = read_merges(model.required("merges", list), model.source)
     plain = _plain(kind, pipeline)
     if plain is not None:
-        return Vocabulary(_NAMES[kind], str(path), pieces, frame, fields | plain)
+        roles = {"unk": pipeline.options.unk_token_id}
+        return Vocabulary(_NAMES[kind], str(path), pieces, frame, fields | plain, roles)
     if kind == "Unigram":
         fields["scores"] = scores + [0.0] * (len(pieces.tokens) - len(scores))
     fields["pipeline"] = pipeline

@@ -10,15 +10,24 @@ from typing import Any
 import attrs
 
 from realizar.errors import RequestError
+from realizar.sampling.processors import LogitsProcessor
+from realizar.structured.structure import Structure
 
 MAX_STOPS = 64
 MAX_STOP_CHARS = 1024
 MAX_STOP_TOKEN_IDS = 1024
 MAX_LOGIT_BIAS = 4096
 MAX_LOGPROBS = 256
+MAX_BREAKERS = 64
+MAX_PROCESSORS = 16
 MAX_CHOICES = 128
 MAX_BIAS = 1e6
 """Caps on what one request may ask for; each bounds work that is repeated for every token."""
+
+DEFAULT_SAMPLERS = (
+    "dry", "temperature", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p", "xtc", "mirostat",
+)  # fmt: skip
+"""All samplers, in the order in which they act if a request names no other."""
 
 
 def _refuse(name: str, value: object, expected: str) -> RequestError:
@@ -118,6 +127,37 @@ def _check_bias(_: object, attribute: attrs.Attribute[Any], value: object) -> No
             raise _refuse(attribute.name, bias, f"values within {MAX_BIAS:g}, or minus infinity to ban a token")
 
 
+def _check_structure(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and not isinstance(value, Structure):
+        raise _refuse(attribute.name, value, "a JsonSchema, Regex, Choice or Grammar of realizar.structured")
+
+
+def _check_samplers(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    expected = f"some of {', '.join(DEFAULT_SAMPLERS)}, each once"
+    if not isinstance(value, tuple) or not set(map(str, value)) <= set(DEFAULT_SAMPLERS):
+        raise _refuse(attribute.name, value, expected)
+    if len(set(value)) != len(value):
+        raise _refuse(attribute.name, value, expected)
+
+
+def _check_breakers(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    expected = f"at most {MAX_BREAKERS} texts of 1 to 40 characters"
+    if not isinstance(value, tuple) or len(value) > MAX_BREAKERS:
+        raise _refuse(attribute.name, value, expected)
+    for breaker in value:
+        if not isinstance(breaker, str) or not 1 <= len(breaker) <= 40 or not breaker.isascii():
+            raise _refuse(attribute.name, breaker, f"{expected} of ASCII")
+
+
+def _check_processors(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    expected = f"at most {MAX_PROCESSORS} callables, or names of plugins' processors"
+    if not isinstance(value, tuple) or len(value) > MAX_PROCESSORS:
+        raise _refuse(attribute.name, value, expected)
+    for processor in value:
+        if not isinstance(processor, str) and not callable(processor):
+            raise _refuse(attribute.name, processor, expected)
+
+
 @attrs.frozen(kw_only=True)
 class SamplingParams:
     """How the tokens of one request are chosen and when it ends; field names and defaults are OpenAI's and vLLM's.
@@ -132,6 +172,17 @@ class SamplingParams:
     ignore_eos: the model's end token does not end the output.
     n: how many completions, each with draws of its own; a seed makes each of them reproducible.
     logprobs: None for none, else how many alternatives are listed beside the chosen token's own.
+    typical_p: locally typical sampling; 1 is off. top_n_sigma: 0 is off.
+    xtc_probability, xtc_threshold: how often the top choices are excluded (0 is off), and what is one.
+    dry_multiplier (0 is off), dry_base, dry_allowed_length, dry_penalty_last_n, dry_sequence_breakers: the penalty on
+    repeated sequences, in which prompt and output count. mirostat: 2, or 0 for off; mirostat_tau: the target surprise
+    in bits; mirostat_eta: how fast it is approached.
+    dynatemp_range, dynatemp_exponent: the temperature varies by that much with the entropy; 0 is off.
+    samplers: which samplers act, in this order; one that is not named does not act.
+    logits_processors: callables or names of plugins' (see `realizar.sampling.processors`), before all else.
+    explain: say what each step did to the candidates; slower.
+    skip_special_tokens: leave control tokens out of the text; some formats of tool calls are marked by them.
+    structured: what the whole output must be (see `realizar.structured`).
     Raises RequestError naming the parameter, what was found and what was expected.
     """
 
@@ -162,7 +213,37 @@ class SamplingParams:
         default=None,
         validator=_integer(0, MAX_LOGPROBS, f"an integer from 0 to {MAX_LOGPROBS}, or none", optional=True),
     )
+    typical_p: float = attrs.field(
+        default=1.0, validator=_number(lambda value: 0 < value <= 1, "a number above 0 and at most 1 (1 is off)")
+    )
+    top_n_sigma: float = attrs.field(default=0.0, validator=_between(0, 1e6, "a number from 0 (0 is off)"))
+    xtc_probability: float = attrs.field(default=0.0, validator=_between(0, 1, "a number from 0 to 1 (0 is off)"))
+    xtc_threshold: float = attrs.field(default=0.1, validator=_between(0, 1, "a number from 0 to 1"))
+    dry_multiplier: float = attrs.field(default=0.0, validator=_between(0, 1e6, "a number from 0 to 1e6 (0 is off)"))
+    dry_base: float = attrs.field(default=1.75, validator=_between(1, 1e3, "a number from 1 to 1000"))
+    dry_allowed_length: int = attrs.field(default=2, validator=_integer(1, 1024, "an integer from 1 to 1024"))
+    dry_penalty_last_n: int = attrs.field(default=1024, validator=_integer(2, 32768, "an integer from 2 to 32768"))
+    dry_sequence_breakers: tuple[str, ...] = attrs.field(
+        default=("\n", ":", '"', "*"), converter=_sequence, validator=_check_breakers
+    )
+    mirostat: int = attrs.field(
+        default=0, validator=_number(lambda value: value in (0, 2), "0 (off) or 2, the version without an estimate")
+    )
+    mirostat_tau: float = attrs.field(default=5.0, validator=_between(0, 100, "a number from 0 to 100, in bits"))
+    mirostat_eta: float = attrs.field(default=0.1, validator=_between(0, 1, "a number from 0 to 1"))
+    dynatemp_range: float = attrs.field(default=0.0, validator=_between(0, 1e6, "a number from 0 (0 is off)"))
+    dynatemp_exponent: float = attrs.field(default=1.0, validator=_between(0, 100, "a number from 0 to 100"))
+    samplers: tuple[str, ...] = attrs.field(default=DEFAULT_SAMPLERS, converter=_sequence, validator=_check_samplers)
+    logits_processors: tuple[str | LogitsProcessor, ...] = attrs.field(
+        default=(), converter=_sequence, validator=_check_processors
+    )
+    explain: bool = attrs.field(default=False, validator=_flag)
+    skip_special_tokens: bool = attrs.field(default=True, validator=_flag)
+    structured: Structure | None = attrs.field(default=None, validator=_check_structure)
 
     def __attrs_post_init__(self) -> None:
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise _refuse("min_tokens", self.min_tokens, f"at most max_tokens, which is {self.max_tokens}")
+        if self.structured is not None and (self.min_tokens or self.ignore_eos):
+            name = "min_tokens" if self.min_tokens else "ignore_eos"
+            raise _refuse(name, getattr(self, name), "none beside structured: the structure says where the output ends")

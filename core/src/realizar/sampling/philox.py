@@ -34,14 +34,15 @@ def philox4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tupl
     return c0, c1, c2, c3
 
 
-def uniform(seed: int, position: int) -> float:
+def uniform(seed: int, position: int, stream: int = 0) -> float:
     """A float64 in [0, 1) for the output token at `position` of the request with `seed`.
 
-    Key: the low 64 bits of the seed, low word first. Counter: (position mod 2^32, position div 2^32, 0, 0).
+    stream: which of the draws of that position; they are independent.
+    Key: the low 64 bits of the seed, low word first. Counter: (position mod 2^32, position div 2^32, stream, 0).
     The value is a multiple of 2^-53: the high 27 bits of word 0 above the high 26 bits of word 1.
     """
     key = (seed & _MASK, (seed >> 32) & _MASK)
-    high, low, _, _ = philox4x32((position & _MASK, (position >> 32) & _MASK, 0, 0), key)
+    high, low, _, _ = philox4x32((position & _MASK, (position >> 32) & _MASK, stream, 0), key)
     return float(((high >> 5) << 26) | (low >> 6)) * 2.0**-53
 
 

@@ -48,12 +48,12 @@ def _lower_bound(logits: NDArray[np.floating], k: int) -> float:
 class Ranking:
     """Finds the token at which the weights of the first-ranked add up to a mass.
 
-    logits: float32 [V], ranks the tokens. weights: float64 [V], at most 1, falling with the logit; not all 0.
+    logits: [V], ranks the tokens. weights: float64 [V], at most 1; not all 0.
     Most masses end among the first few tokens, which are sorted. Else the logits are cut into bins of equal width,
     and the search goes on in the bin where the mass ends.
     """
 
-    def __init__(self, logits: NDArray[np.float32], weights: NDArray[np.float64]) -> None:
+    def __init__(self, logits: NDArray[np.floating], weights: NDArray[np.float64]) -> None:
         self._logits, self._weights = logits, weights
 
     def exceeding(self, mass: float) -> int:

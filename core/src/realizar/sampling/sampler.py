@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from realizar.errors import ModelError, RequestError
+from realizar.sampling.candidates import Candidates
+from realizar.sampling.chain import Draw, choose, needs_chain
+from realizar.sampling.explanation import Explanation, SamplerStep
 from realizar.sampling.params import SamplingParams
 from realizar.sampling.penalties import TokenCounts, has_penalties, penalize
 from realizar.sampling.philox import uniform
+from realizar.sampling.processors import processed
 from realizar.sampling.ranking import Ranking, top_k
+from realizar.sampling.state import SamplerState
 
 _FEW = 0.1
 """Share of a vocabulary below which it pays to copy the tokens that are left."""
@@ -25,11 +31,13 @@ class SampledToken:
 
     logprob and top_logprobs are of the model's own distribution: the log-softmax of the logits as they came,
     before bias, penalties, temperature and filters. top_logprobs: (id, logprob), most probable first.
+    explanation: what each step did to the candidates, if that was asked for.
     """
 
     token_id: int
     logprob: float | None = None
     top_logprobs: tuple[tuple[int, float], ...] = ()
+    explanation: tuple[SamplerStep, ...] = ()
 
 
 def sample(
@@ -40,46 +48,103 @@ def sample(
     position: int,
     seed: int,
     eos_token_ids: Sequence[int] = (),
+    allowed: NDArray[np.bool_] | None = None,
+    state: SamplerState | None = None,
 ) -> SampledToken:
     """Choose the output token at `position` (0 is the first generated) from `logits`, float32 [V], left unchanged.
 
-    Order: logit_bias, penalties, ban of end tokens below min_tokens, then greedy or temperature, top_k, top_p, min_p,
-    draw. Each filter sees the distribution that the one before left, renormalized. The draw inverts the cumulative
-    distribution in rank order (higher logit first, equal ones by lower id) at `uniform(seed, position)`, so nothing
-    but this row, these parameters and the seed decides. Greedy takes the lowest id of equals.
+    allowed: whether each token may come at all; ids beyond its end may not. state: what samplers remember of the
+    sequence; needed by those that do.
+    Order: processors, logit_bias, penalties, ban of end tokens below min_tokens and of what is not allowed, then
+    greedy or `params.samplers`, draw. Each filter sees the distribution that the one before left, renormalized.
+    The draw inverts the cumulative distribution in rank order (higher logit first, equal ones by lower id) at
+    `uniform(seed, position)`, so nothing but this row, these parameters and the seed decides. Greedy takes the lowest
+    id of equals.
     Raises ModelError if the logits are NaN, infinite or all minus infinity, RequestError if the request's own bias
     and bans leave no token.
     """
-    adjusted = _adjust(logits, params, counts, position, eos_token_ids)
+    state = state or SamplerState(mirostat_limit=2 * params.mirostat_tau)
+    explanation = Explanation() if params.explain else None
+    banned = [*eos_token_ids, *params.stop_token_ids] if position < params.min_tokens else []
+    adjusted = _adjust(logits, params, counts, banned, allowed, state, explanation)
     best = int(adjusted.argmax())
     if not math.isfinite(adjusted[best]):
         raise _not_finite(logits, adjusted)
-    token_id = best if params.temperature == 0 else _draw(adjusted, best, params, uniform(seed, position))
+    if needs_chain(params):
+        token_id = choose(adjusted, Draw(params, state, position, seed), explanation)
+    else:
+        draw = _draw if allowed is None else _draw_allowed
+        token_id = best if params.temperature == 0 else draw(adjusted, best, params, uniform(seed, position))
+    steps = () if explanation is None else tuple(explanation.steps)
     if params.logprobs is None:
-        return SampledToken(token_id)
-    return _with_logprobs(logits, token_id, params.logprobs)
+        return SampledToken(token_id, explanation=steps)
+    return attrs.evolve(_with_logprobs(logits, token_id, params.logprobs), explanation=steps)
 
 
 def _adjust(
     logits: NDArray[np.float32],
     params: SamplingParams,
     counts: TokenCounts,
-    position: int,
-    eos_token_ids: Sequence[int],
+    banned: Sequence[int],
+    allowed: NDArray[np.bool_] | None,
+    state: SamplerState,
+    explanation: Explanation | None,
 ) -> NDArray[np.float32]:
-    """Logits after bias, penalties and bans; the same array if there is nothing to change."""
-    banned = [*eos_token_ids, *params.stop_token_ids] if position < params.min_tokens else []
-    if not (params.logit_bias or banned or has_penalties(params)):
-        return logits
+    """Logits after processors, bias, penalties and bans; the same array if there is nothing to change."""
+    steps: list[tuple[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]]] = [
+        (name, partial(processed, name, processor, state.prompt_ids, state.output_ids))
+        for name, processor in state.processors
+    ]
+    if params.logit_bias:
+        steps.append(("logit_bias", partial(_biased, params.logit_bias)))
+    if has_penalties(params):
+        steps.append(("penalties", lambda row: _penalized(row, counts, params)))
+    if banned:
+        steps.append(("min_tokens", partial(_without, banned)))
+    if allowed is not None:
+        steps.append(("structured", partial(_masked, allowed)))
+    for name, step in steps:
+        before, logits = logits, step(logits)
+        if explanation is not None and math.isfinite(before.max()) and math.isfinite(logits.max()):
+            explanation.note(name, Candidates.of(before), Candidates.of(logits))
+    return logits
+
+
+def _biased(bias: Mapping[int, float], logits: NDArray[np.float32]) -> NDArray[np.float32]:
     logits = logits.copy()
-    for token_id, bias in params.logit_bias.items():
+    for token_id, value in bias.items():
         if token_id >= logits.shape[0]:
             raise RequestError(f"logit_bias: found token id {token_id}, expected one below {logits.shape[0]}")
-        logits[token_id] += np.float32(bias)
-    if has_penalties(params):
-        penalize(logits, counts, params)
+        logits[token_id] += np.float32(value)
+    return logits
+
+
+def _penalized(logits: NDArray[np.float32], counts: TokenCounts, params: SamplingParams) -> NDArray[np.float32]:
+    logits = logits.copy()
+    penalize(logits, counts, params)
+    return logits
+
+
+def _without(banned: Sequence[int], logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    logits = logits.copy()
     logits[[token_id for token_id in banned if token_id < logits.shape[0]]] = -np.inf
     return logits
+
+
+def _masked(allowed: NDArray[np.bool_], logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A copy in which what is not allowed is minus infinity; `allowed` may be longer or shorter than a row."""
+    masked = np.full_like(logits, -np.inf)
+    size = min(len(logits), len(allowed))
+    np.copyto(masked[:size], logits[:size], where=allowed[:size])
+    return masked
+
+
+def _draw_allowed(logits: NDArray[np.float32], best: int, params: SamplingParams, u: float) -> int:
+    """`_draw`, among few tokens where few are not banned: rank order and shares are the same."""
+    ids = np.flatnonzero(logits > -np.inf)
+    if len(ids) >= _FEW * len(logits):
+        return _draw(logits, best, params, u)
+    return int(ids[_draw(logits[ids], int(np.searchsorted(ids, best)), params, u)])
 
 
 def _draw(logits: NDArray[np.float32], best: int, params: SamplingParams, u: float) -> int:
@@ -154,6 +219,6 @@ def _not_finite(logits: NDArray[np.float32], adjusted: NDArray[np.float32]) -> E
         return ModelError(f"logits: all {logits.size} are minus infinity, expected at least one number")
     worst = adjusted.max()
     return RequestError(
-        f"logit_bias, penalties and banned end tokens leave {worst} as the highest logit, expected a number; "
-        f"weaken them or lower min_tokens"
+        f"logit_bias, penalties, banned end tokens and the structure of the output leave {worst} as the highest logit, "
+        f"expected a number; weaken them or lower min_tokens"
     )

@@ -12,8 +12,8 @@ Needs `pip install 'realizar-core[testing]'`. A backend, in its own tests/test_c
         def make_backend(self):
             return AcmeBackend()
 
-Likewise `FormatConformance` (give `name`, `make_format`, `write`), `TokenizerConformance` (give `make_tokenizer`) and
-`ServerConformance` (give `make_server`, `make_llm`).
+Likewise `FormatConformance` (give `name`, `make_format`, `write`), `TokenizerConformance` (give `make_tokenizer`),
+`ServerConformance` (give `make_server`, `make_llm`) and `LogitsProcessorConformance` (give `make_factory`).
 pytest collects the classes only once they are subclassed; what a plugin does not support is skipped by name.
 `realizar.testing.models` makes small random models and needs neither pytest nor hypothesis.
 """
@@ -27,15 +27,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from realizar.testing.backend_conformance import BackendConformance
     from realizar.testing.format_conformance import FormatConformance
+    from realizar.testing.processor_conformance import LogitsProcessorConformance
     from realizar.testing.server_conformance import ServerConformance
     from realizar.testing.tokenizer_conformance import TokenizerConformance
     from realizar.testing.tolerance import Tolerance
 
-__all__ = ["BackendConformance", "FormatConformance", "ServerConformance", "TokenizerConformance", "Tolerance"]
+__all__ = [
+    "BackendConformance", "FormatConformance", "LogitsProcessorConformance", "ServerConformance",
+    "TokenizerConformance", "Tolerance",
+]  # fmt: skip
 
 _HOMES = {
     "BackendConformance": "backend_conformance",
     "FormatConformance": "format_conformance",
+    "LogitsProcessorConformance": "processor_conformance",
     "ServerConformance": "server_conformance",
     "TokenizerConformance": "tokenizer_conformance",
     "Tolerance": "tolerance",

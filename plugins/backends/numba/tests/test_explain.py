@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -37,11 +38,18 @@ WIDE_REGISTERS = ("avx512vnni", "avx512")
 """Paths with 32 registers, enough for every tile of one lane; 16 of 256 bits are not."""
 
 
+@functools.cache
+def loop_of(name: str, path: str) -> Loop:
+    """The hot loop of a kernel; several tests look at the same one, and compiling it takes seconds."""
+    loop = compile_entry(catalogue()[name], path).loop
+    assert loop is not None
+    return loop
+
+
 def decode_loop(name: str, path: str) -> tuple[Loop, int]:
     """The hot loop of the kernel that decodes a type, and its products."""
-    explained = compile_entry(catalogue()[f"linear {name} decode"], path)
-    assert explained.loop is not None
-    return explained.loop, explained.loop.products(DOTS[path])
+    loop = loop_of(f"linear {name} decode", path)
+    return loop, loop.products(DOTS[path])
 
 
 def check(name: str, path: str) -> None:
@@ -96,8 +104,7 @@ def test_paths_of_other_cpus_are_made_of_dot_products(name, path):
 
 def test_the_portable_path_would_fail_this():
     """The bounds tell vector code with the instruction from vector code without it."""
-    loop = compile_entry(catalogue()["linear Q4_1 decode"], "generic").loop
-    assert loop is not None
+    loop = loop_of("linear Q4_1 decode", "generic")
     assert loop.products("vpdpbusd") == 0
 
 
@@ -106,8 +113,7 @@ def test_float_kernels_multiply_and_add_at_once(name):
     path = isa.available()[0]
     if path not in DOTS:
         pytest.skip(f"path {path} may have no fused multiplication")
-    loop = compile_entry(catalogue()[name], path).loop
-    assert loop is not None
+    loop = loop_of(name, path)
     assert loop.products("vfmadd") >= 64
     assert not loop.named("v?mul[sp]s|v?add[sp]s")
 

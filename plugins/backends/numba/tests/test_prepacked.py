@@ -50,6 +50,15 @@ def test_equal_to_a_normal_load(make_backend: Callable[..., NumbaBackend]) -> No
         np.testing.assert_array_equal(found.to_float32(), tensor.to_float32())
 
 
+def test_norms_of_each_head_are_never_packed(backend: NumbaBackend) -> None:
+    """Their weight is a matrix, but no product's."""
+    values = np.arange(32, dtype=np.float32).reshape(4, 8)
+    tensor, of_norm = memory_tensor("q_norm", values, dtype("F32")), frozenset({"layer_norm"})
+    copy = np.zeros(backend.prepacked_nbytes(tensor), np.uint8)
+    for loaded in (backend.load(tensor, of_norm), backend.load_prepacked(tensor, of_norm, copy)):
+        np.testing.assert_array_equal(loaded, values)
+
+
 def test_weights_do_not_lie_in_the_file(backend: NumbaBackend) -> None:
     """Its pages are given back; those of the arena are larger."""
     tensor = random_matrix("Q4_1", 16, 256)

@@ -6,6 +6,8 @@ import runpy
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
+
 from realizar.formats import Format
 from realizar.testing import FormatConformance
 from realizar.testing.models import TinyModel
@@ -15,6 +17,7 @@ from realizar_apr.plugin import realizar_formats
 packed = runpy.run_path(str(Path(__file__).with_name("make_hostile.py")))["packed"]
 
 
+@pytest.mark.proves("round trip", format="apr", type="{weight_types}", test="test_round_trip")
 class TestAPR(FormatConformance):
     """As `Format.write` makes it."""
 

@@ -6,6 +6,8 @@ import runpy
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
+
 from realizar.formats import Format
 from realizar.testing import FormatConformance
 from realizar.testing.models import TinyModel
@@ -14,6 +16,7 @@ from realizar_gguf.plugin import realizar_formats
 write_tiny_gguf = runpy.run_path(str(Path(__file__).with_name("tiny_gguf.py")))["write_tiny_gguf"]
 
 
+@pytest.mark.proves("round trip", format="gguf", type="{weight_types}", test="test_round_trip")
 class TestGGUF(FormatConformance):
     """Version 3, little-endian, with llama's interleaved q and k."""
 

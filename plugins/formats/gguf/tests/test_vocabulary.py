@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from realizar.errors import FormatError
-from realizar.model import TokenizerSpec
+from realizar.model import BYTE, CONTROL, NORMAL, USER_DEFINED, TokenizerSpec
 from realizar_gguf.reader import read_gguf
 
 BYTES = runpy.run_path(str(Path(__file__).with_name("make_hostile.py")))
@@ -47,6 +47,61 @@ def test_defaults(model: str, name: str, flags: tuple[bool, ...], ids: tuple[obj
     assert (spec.bos_token_id, spec.eos_token_ids, spec.unk_token_id, spec.pad_token_id) == ids
     assert spec.source == "vocabulary.gguf"
     assert spec.pre is None and spec.merges is None and spec.scores is None and spec.token_types is None
+
+
+@pytest.mark.parametrize(
+    ("pre", "add_bos"), [("gemma4", True), ("granite-embed-multi-311m", True), ("sarvam-moe", False)]
+)
+def test_pre_tokenizers_of_characters_are_spm_by_merges(pre: str, add_bos: bool, tmp_path: Path) -> None:
+    tokens = array("tokenizer.ggml.tokens", STRING, ["<s>", "a", "▁", "▁a", "<0x41>", "<0x4g>"])
+    spec = spec_of(
+        tmp_path,
+        key("tokenizer.ggml.model", STRING, "gpt2"),
+        key("tokenizer.ggml.pre", STRING, pre),
+        tokens,
+        array("tokenizer.ggml.token_type", I32, [CONTROL, *[NORMAL] * 5]),
+        array("tokenizer.ggml.scores", F32, [0.0] * 6),
+        array("tokenizer.ggml.merges", STRING, ["▁ a"]),
+    )
+    assert spec is not None
+    assert (spec.model, spec.scores, list(spec.merges or ())) == ("spm", None, ["▁ a"])
+    assert (spec.add_bos_token, spec.add_space_prefix) == (add_bos, False)
+    assert list(spec.token_types or ()) == [CONTROL, *[NORMAL] * 3, BYTE, NORMAL]
+
+
+def white_space(directory: Path, *keys: bytes) -> TokenizerSpec:
+    spec = spec_of(
+        directory,
+        key("tokenizer.ggml.model", STRING, "whitespace"),
+        key("tokenizer.ggml.pre", STRING, "whitespace"),
+        array("tokenizer.ggml.tokens", STRING, ["<s>", "</s>", "a", "b", "ab", "<t>"]),
+        array("tokenizer.ggml.token_type", I32, [CONTROL, CONTROL, *[NORMAL] * 3, USER_DEFINED]),
+        array("tokenizer.ggml.merges", STRING, ["a b"]),
+        *keys,
+    )
+    assert spec is not None
+    return spec
+
+
+def test_whitespace_is_a_pipeline(tmp_path: Path) -> None:
+    ends = [id_key("bos", 0), id_key("eos", 1)]
+    flags = [key(f"tokenizer.ggml.add_{name}_token", BOOL, True) for name in ("bos", "eos")]
+    spec = white_space(tmp_path, *ends, *flags)
+    pipeline = spec.pipeline
+    assert pipeline is not None and spec.model == "bpe"
+    assert (pipeline.before, pipeline.after, pipeline.normalizers) == ((0,), (1,), ())
+    assert [type(step).__name__ for step in pipeline.pre_tokenizers] == ["WhitespaceSplit"]
+    assert [(token.content, token.special) for token in pipeline.added_tokens] == [
+        ("<s>", True), ("</s>", True), ("<t>", False)
+    ]  # fmt: skip
+    lower = white_space(tmp_path, key("tokenizer.ggml.normalizer.lowercase", BOOL, True)).pipeline
+    assert lower is not None and len(lower.normalizers) == 1
+    assert (lower.before, lower.after) == ((), ())
+
+
+def test_whitespace_without_the_bos_that_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="asks for BOS around every text but names no BOS token"):
+        white_space(tmp_path, key("tokenizer.ggml.add_bos_token", BOOL, True))
 
 
 @pytest.mark.parametrize(("pre", "add_bos"), [("llama-bpe", True), ("tekken", True), ("qwen2", False)])

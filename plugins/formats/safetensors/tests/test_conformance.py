@@ -7,6 +7,8 @@ import runpy
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
+
 from realizar.formats import Format
 from realizar.testing import FormatConformance
 from realizar.testing.models import TinyModel, tiny_model
@@ -17,6 +19,7 @@ write_tiny_directory = runpy.run_path(str(Path(__file__).with_name("tiny_directo
 SHARD_NBYTES = 1 << 13
 
 
+@pytest.mark.proves("round trip", format="safetensors", type="{weight_types}", test="test_round_trip")
 class TestSafetensors(FormatConformance):
     """One file, with the JSON files of its directory."""
 

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from realizar.sampling import SamplingParams
+from realizar_aiohttp.problem import Problem
+from realizar_aiohttp.wires.openai_messages import Message, template_messages
 
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -199,3 +201,23 @@ async def test_a_model_that_only_embeds_says_so(serving, encoder, pool_of):
     async with serving(pool_of(encoder=encoder)) as client:
         found = await ask(client, status=501, **GREEDY)
     assert "embeddings" in found["error"]["message"]
+
+
+def test_calls_in_a_history_become_objects_for_the_template():
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    given = [Message(role="assistant", tool_calls=[call]), Message(role="tool", content="2", tool_call_id="call_1")]
+    shown = template_messages(given)
+    assert shown[0]["content"] == ""
+    assert shown[0]["tool_calls"][0]["function"] == {"name": "f", "arguments": {"x": 1}}
+    assert shown[1] == {"role": "tool", "content": "2", "tool_call_id": "call_1"}
+    broken = {**call, "function": {"name": "f", "arguments": "{"}}
+    with pytest.raises(Problem, match="arguments: found a text that is not JSON"):
+        template_messages([Message(role="assistant", tool_calls=[broken])])
+
+
+async def test_top_k_minus_one_is_off(serving):
+    async with serving() as client:
+        off = await ask(client, **{**GREEDY, "temperature": 1.0, "seed": 5, "top_k": 0})
+        assert (await ask(client, **{**GREEDY, "temperature": 1.0, "seed": 5, "top_k": -1}))["choices"] == off[
+            "choices"
+        ]

@@ -158,6 +158,7 @@ def test_the_command_says_where_it_is_and_ends_cleanly(command, signum):
         (("--server", "nginx"), 1, "unknown server 'nginx'; installed: aiohttp"),
         (("--tls-cert", __file__), 1, "give both --tls-cert and --tls-key"),
         (("--port", "99999"), 2, "99999"), (("--backend", "abacus"), 1, "unknown backend 'abacus'"),
+        (("--deterministic", "--backend", "numpy"), 1, "depend on what is computed beside"),
         (("--ctx", "100000"), 1, "a context of 100000 tokens"),
     ],
     ids=str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 from urllib.parse import urlsplit
 
@@ -182,3 +183,42 @@ async def test_an_engine_that_has_ended_is_not_ready(serving, plugins, write_mod
         assert (await client.get("/readyz")).status == 503
         assert (await client.get("/livez")).status == 200
         assert (await client.post(CHAT, json=LONG)).status == 503
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, {**LONG, "max_tokens": 1}), ("/v1/messages", {**LONG, "max_tokens": 1}), ("/tokenize", {"text": "a"}),
+        ("/api/generate", {"prompt": "a", "stream": False, "options": {"num_predict": 1}}),
+        ("/completion", {"prompt": "a", "n_predict": 1}), ("/v1/perplexity", {"prompt": "ab"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+async def test_tokenizing_does_not_keep_others_waiting(serving, llm, monkeypatch, path, body):
+    """While a tokenizer is at work, which here takes until it is let go, others are answered."""
+    may_go, encode = threading.Event(), llm.tokenizer.encode
+
+    def slowly(*args, **kwargs):
+        assert may_go.wait(20)
+        return encode(*args, **kwargs)
+
+    monkeypatch.setattr(llm.tokenizer, "encode", slowly)
+    async with serving() as client:
+        asked = asyncio.create_task(client.post(path, json=body))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(10):
+            assert (await client.get("/livez")).status == 200
+        assert not asked.done()
+        may_go.set()
+        assert (await asked).status == 200
+
+
+async def test_one_prompt_that_fails_ends_the_others(serving, faulty_llm, pool_of, settle):
+    """Two prompts of one request: one grows until the backend fails, the other would go on for long."""
+    async with serving(pool_of(slow=faulty_llm)) as client:
+        body = {"prompt": ["x" * 60, "a"], "max_tokens": 50, "ignore_eos": True, "temperature": 0}
+        assert (await client.post("/v1/completions", json=body)).status == 500
+        await settle(faulty_llm)
+        fine = await client.post("/v1/completions", json={**body, "prompt": ["a", "b"]})
+        assert (fine.status, len((await fine.json())["choices"])) == (200, 2)
+        assert await finished(client, "length") == 2

@@ -41,6 +41,12 @@ def test_named_tokens_are_special_without_types() -> None:
     assert (vocabulary.beginnings, vocabulary.continuations) == ({"a": 0}, {"a": 1})
 
 
+def test_what_is_around_a_text() -> None:
+    assert (tiny().bos_ids, tiny(bos_token_id=2).bos_ids) == ((), ())
+    around = tiny(bos_token_id=0, add_bos_token=True, eos_token_ids=(2, 3), add_eos_token=True)
+    assert (around.bos_ids, around.eos_ids) == ((0,), (2,))
+
+
 def test_unused_fillers_may_repeat() -> None:
     assert tiny(token_types=[NORMAL, NORMAL, UNUSED, UNUSED], tokens=["a", "##a", "", ""]).longest == 1
 
@@ -48,5 +54,7 @@ def test_unused_fillers_may_repeat() -> None:
 def test_the_spelling_is_that_of_most_pieces() -> None:
     bert = tiny(tokens=["\u2581", "##\u2581", "b", "##b"])
     assert (bert.beginnings, bert.continuations) == ({"\u2581": 0, "b": 2}, {"\u2581": 1, "b": 3})
+    bare = tiny(tokens=["a", "b"])
+    assert (bare.beginnings, bare.continuations) == ({"a": 0, "b": 1}, {})
     gguf = tiny(tokens=["\u2581##", "\u2581b", "b", "##"])
     assert (gguf.beginnings, gguf.continuations) == ({"##": 0, "b": 1}, {"b": 2, "##": 3})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import string
 from typing import Any
 
 import attrs
@@ -36,6 +37,28 @@ def words(text: str, **options: Any) -> list[str]:
 )
 def test_uncased(text: str, expected: list[str]) -> None:
     assert words(text) == expected
+
+
+IDEOGRAPHS = (
+    "\u3400\u4dbf", "\u4e00\u9fff", "\U00020000\U0002a6df", "\U0002a700\U0002b73f", "\U0002b740\U0002b81f",
+    "\U0002b920\U0002ceaf", "\uf900\ufaff", "\U0002f800\U0002fa1f",
+)  # fmt: skip
+"""First and last of each block, from `tokenizers`, where the last but two begins 256 characters late."""
+
+
+@pytest.mark.parametrize("block", IDEOGRAPHS, ids=ascii)
+def test_ideographs_from_first_to_last(block: str) -> None:
+    """Before the first and behind the last are other characters, or other blocks."""
+    for char in block:
+        assert words(f"a{char}b", strip_accents=False) == ["a", char, "b"]
+    known = {chr(code) for pair in IDEOGRAPHS for code in (ord(pair[0]), ord(pair[1]))}
+    for char in {chr(ord(block[0]) - 1), chr(ord(block[1]) + 1)} - known:
+        assert words(f"a{char}b", strip_accents=False) in ([f"a{char}b"], ["ab"])  # some are not assigned
+
+
+def test_every_sign_of_ascii_is_a_word() -> None:
+    for char in string.punctuation:
+        assert words(f"a{char}b") == ["a", char, "b"]
 
 
 def test_cased_keeps_capitals_and_accents() -> None:

@@ -41,6 +41,7 @@ class NumbaBackend(Backend):
 
     name = "numba"
     kv_types = ("F16", "F32", "BF16", "Q8_0")
+    batch_invariant = True
     prepacked_layout = "numba-1"
     """The same for all instruction sets; another number for other bytes."""
 
@@ -75,7 +76,7 @@ class NumbaBackend(Backend):
 
     def load(self, tensor: LazyTensor, ops: frozenset[str]) -> Buffer:
         """Vectors, and weights of norms, as float32 arrays, matrices as PackedWeight, experts as lists of them."""
-        return self.runtime.loader.load(tensor, is_plain=not ops.isdisjoint(("rms_norm", "layer_norm")))
+        return self.runtime.loader.load(tensor, is_plain=_is_of_norm(ops))
 
     def prepacked_nbytes(self, tensor: LazyTensor) -> int:
         from realizar_numba.weights.loader import arena_nbytes
@@ -86,7 +87,7 @@ class NumbaBackend(Backend):
         return self.runtime.loader.prepack(tensor)
 
     def load_prepacked(self, tensor: LazyTensor, ops: frozenset[str], data: NDArray[np.uint8]) -> Buffer:
-        return self.runtime.loader.load_prepacked(tensor, data)
+        return self.load(tensor, ops) if _is_of_norm(ops) else self.runtime.loader.load_prepacked(tensor, data)
 
     def make_cache(self, spec: CacheSpec) -> Sequence[LayerCache]:
         from realizar_numba.kvcache import make_layers
@@ -247,3 +248,8 @@ class NumbaBackend(Backend):
     ) -> None:  # fmt: skip
         """Each row through its likeliest experts."""
         self.runtime.ops.moe_ffn(x, router, gate, up, down, num_experts_per_tok, kind, norm_topk_prob, out)
+
+
+def _is_of_norm(ops: frozenset[str]) -> bool:
+    """Whether a tensor is a norm's weight, which may be a matrix and is never packed."""
+    return not ops.isdisjoint(("rms_norm", "layer_norm"))

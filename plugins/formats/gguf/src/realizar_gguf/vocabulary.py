@@ -2,30 +2,44 @@
 
 What a file leaves out is filled in as llama.cpp does, by kind of vocabulary:
 
-| model     | add_bos | add_eos | add_space_prefix | bos, eos, unk, pad  |
-|-----------|---------|---------|------------------|---------------------|
-| spm       | yes     | no      | yes              | 1, 2, 0, -          |
-| unigram   | no      | yes     | no               | -, 1, 2, 0          |
-| wordpiece | yes     | yes     | no               | 101, 102, 100, 0    |
-| bpe       | by pre  | no      | no               | none                |
-| gemma4    | yes     | no      | no               | none                |
+| model      | add_bos | add_eos | add_space_prefix | bos, eos, unk, pad  |
+|------------|---------|---------|------------------|---------------------|
+| spm        | yes     | no      | yes              | 1, 2, 0, -          |
+| unigram    | no      | yes     | no               | -, 1, 2, 0          |
+| wordpiece  | yes     | yes     | no               | 101, 102, 100, 0    |
+| bpe        | by pre  | no      | no               | none                |
+| gemma4     | yes     | no      | no               | none                |
+| sarvam-moe | no      | no      | no               | none                |
+| whitespace | no      | no      | no               | none                |
 
 What ends a text of wordpiece is its separator, [SEP].
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
+
 import attrs
 import numpy as np
 
 from realizar.errors import FormatError
 from realizar.ggml_names import BOS_BY_PRE
-from realizar.model import TokenizerSpec
+from realizar.model import BYTE, NORMAL, TokenizerSpec
 from realizar_gguf.arrays import LazyArray
 from realizar_gguf.metadata import Metadata, ValueType
+from realizar_gguf.whitespace import without_white_space
 
-MODELS = {"gpt2": "bpe", "llama": "spm", "gemma4": "spm", "t5": "unigram", "bert": "wordpiece"}
-"""gemma4 is spm by a table of merges; its scores are all the same."""
+MODELS = {
+    "gpt2": "bpe", "llama": "spm", "gemma4": "spm", "sarvam-moe": "spm", "t5": "unigram", "bert": "wordpiece",
+    "whitespace": "bpe",
+}  # fmt: skip
+"""gemma4 and sarvam-moe are spm by a table of merges; if there are scores, they are all the same."""
+
+RAW_PRE = {"gemma4": "gemma4", "granite-embed-multi-311m": "gemma4", "sarvam-moe": "sarvam-moe"}
+"""Pre-tokenizers of "gpt2" files that do not merge bytes but characters, as spm does: what such a file is instead."""
+
+BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
 
 
 @attrs.frozen
@@ -44,6 +58,7 @@ _DEFAULTS = {
     "unigram": _Defaults(add_eos=True, eos=1, unk=2, pad=0),
     "wordpiece": _Defaults(add_bos=True, add_eos=True, bos=101, eos=102, unk=100, pad=0),
     "gemma4": _Defaults(add_bos=True),
+    "sarvam-moe": _Defaults(),
 }
 
 
@@ -56,21 +71,25 @@ def read_tokenizer(metadata: Metadata) -> TokenizerSpec | None:
     tokens = metadata.array("tokenizer.ggml.tokens", ValueType.STRING)
     if tokens is None:
         raise metadata.error("tokenizer.ggml.model", "the key tokenizer.ggml.tokens beside it")
-    kind, model = model, MODELS.get(model, model)
     pre = metadata.string("tokenizer.ggml.pre")
+    kind = RAW_PRE.get(pre or "", model) if model == "gpt2" else model
+    types: Sequence[object] | None = _per_token(metadata, "tokenizer.ggml.token_type", ValueType.INT32, len(tokens))
+    if kind != model and types is not None:
+        types = _telling_bytes(tokens, types)
+    model = MODELS.get(kind, kind)
     by_pre = _Defaults(add_bos=model == "bpe" and pre in BOS_BY_PRE)
     defaults = _DEFAULTS.get(kind) or _DEFAULTS.get(model, by_pre)
     scores = _per_token(metadata, "tokenizer.ggml.scores", ValueType.FLOAT32, len(tokens))
     ids = _SpecialIds(metadata, len(tokens))
     lower = _flag(metadata, "normalizer.lowercase", True)
-    return TokenizerSpec(
+    spec = TokenizerSpec(
         model=model,
         tokens=tokens,  # type: ignore[arg-type]
         source=metadata.file,
         pre=pre,
-        token_types=_per_token(metadata, "tokenizer.ggml.token_type", ValueType.INT32, len(tokens)),  # type: ignore[arg-type]
+        token_types=types,  # type: ignore[arg-type]
         merges=metadata.array("tokenizer.ggml.merges", ValueType.STRING),  # type: ignore[arg-type]
-        scores=None if kind == "gemma4" else scores,  # type: ignore[arg-type]
+        scores=None if kind in RAW_PRE.values() else scores,  # type: ignore[arg-type]
         bos_token_id=ids.get("bos", defaults.bos),
         eos_token_ids=ids.ends("seperator" if model == "wordpiece" else "eos", defaults.eos),
         unk_token_id=ids.get("unknown", defaults.unk),
@@ -85,6 +104,15 @@ def read_tokenizer(metadata: Metadata) -> TokenizerSpec | None:
         chat_template=metadata.string("tokenizer.chat_template"),
         named_chat_templates=_named_templates(metadata),
     )
+    if kind != "whitespace":
+        return spec
+    return without_white_space(spec, _flag(metadata, "normalizer.lowercase", False))
+
+
+def _telling_bytes(tokens: Iterable[object], types: Iterable[object]) -> list[object]:
+    """The types of a "gpt2" file, where bytes have the type of any other token."""
+    pairs = zip(tokens, types, strict=True)
+    return [BYTE if kind == NORMAL and BYTE_PIECE.fullmatch(str(token)) else kind for token, kind in pairs]
 
 
 @attrs.frozen

@@ -34,8 +34,9 @@ from realizar_safetensors.writer import write_safetensors
 log = logging.getLogger(__name__)
 
 CARRIED = (
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "merges.txt", "vocab.txt", "chat_template.jinja", "chat_template.json", "generation_config.json",
+    "tokenizer.json", "tokenizer.model", "sentencepiece.bpe.model", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "chat_template.jinja", "chat_template.json",
+    "generation_config.json",
     "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "1_Pooling/config.json",
 )  # fmt: skip
 """Files beside the weights that go along from one directory to another as they are, and additional templates."""

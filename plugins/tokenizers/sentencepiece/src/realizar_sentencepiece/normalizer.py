@@ -15,6 +15,9 @@ from realizar_sentencepiece.words import SPACE
 
 _RUN_OF_SPACES = re.compile("  +")
 
+_FIRST_BEYOND_BMP = "\U00010000"
+"""`re` looks up characters before this one in a table; from it on, it tries ranges one after the other."""
+
 
 class Normalizer:
     """The normalization that a specification asks for. user_defined: text -> id of what it must leave alone."""
@@ -64,6 +67,7 @@ class Replacements:
     """Replaces, at each place in turn, the longest text for which there is a rule.
 
     There may be 200,000 rules, few of which a text can meet: the pattern is made of those whose characters it has.
+    Most short texts have no character that is alone, or second, in a rule, and so nothing to replace.
     """
 
     def __init__(self, rules: Mapping[str, str]) -> None:
@@ -73,9 +77,14 @@ class Replacements:
         for key in rules:
             if len(key) > 1:
                 self._longer.setdefault(key[1], []).append(key)
+        telling = {min(char, _FIRST_BEYOND_BMP) for char in self._single | self._longer.keys()}
+        beyond = f"{_FIRST_BEYOND_BMP}-\U0010ffff" if _FIRST_BEYOND_BMP in telling else ""
+        self._telling = re.compile(f"[{re.escape(''.join(sorted(telling)))}{beyond}]" if telling else "(?!)")
 
     def __call__(self, text: str) -> str:
         """`text` with everything replaced; linear in its length."""
+        if not self._telling.search(text):
+            return text
         present = set(text)
         longer = (key for char in present & self._longer.keys() for key in self._longer[char])
         found = [*filter(present.issuperset, longer), *(present & self._single)]

@@ -27,18 +27,24 @@ class PieceTable:
     """
 
     def __init__(self, pieces: Sequence[str]) -> None:
-        order = sorted(range(len(pieces)), key=pieces.__getitem__)
-        lengths = np.array([len(pieces[i]) for i in order], np.int64)
-        rows = np.full((len(order), int(lengths.max(initial=0))), -1)  # no character
-        inside = np.arange(rows.shape[1]) < lengths[:, None]
-        rows[inside] = code_points("".join(pieces[i] for i in order))
-        differs = np.logical_or.accumulate(rows[1:] != rows[:-1], axis=1)  # from the piece before, up to here
-        new = inside & np.concatenate([np.ones((1, rows.shape[1]), np.bool_), differs])[: len(rows)]
-        nodes = np.cumsum(new.T.ravel()).reshape(new.T.shape).T  # by depth, then in the order of the pieces
-        parents = np.concatenate([np.zeros((len(rows), 1), np.int64), nodes[:, :-1]], axis=1)
-        self._fill(parents[new] << _CHAR_BITS | rows[new], nodes[new])
-        self.piece = np.full(int(new.sum()) + 1, -1)
-        self.piece[nodes[np.arange(len(rows)), lengths - 1]] = order
+        codes = code_points("".join(pieces))
+        lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
+        starts = np.cumsum(lengths) - lengths
+        longer, nodes = np.arange(len(pieces)), np.zeros(len(pieces), np.int64)
+        levels, found, num_nodes = [np.zeros(0, np.int64)], list[tuple[Integers, Integers]](), 1
+        for depth in range(int(lengths.max(initial=0))):
+            edges, places = np.unique(nodes << _CHAR_BITS | codes[starts[longer] + depth], return_inverse=True)
+            nodes = num_nodes + places
+            num_nodes += len(edges)
+            levels.append(edges)
+            ends = lengths[longer] == depth + 1
+            found.append((nodes[ends], longer[ends]))
+            longer, nodes = longer[~ends], nodes[~ends]
+        keys = np.concatenate(levels)
+        self._fill(keys, np.arange(1, len(keys) + 1))
+        self.piece = np.full(num_nodes, -1)
+        for ended, piece in found:
+            self.piece[ended] = piece
 
     def step(self, nodes: Integers, chars: Integers) -> Integers:
         """Where each character leads from each node; 0 if nowhere."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 
@@ -28,6 +28,7 @@ class PipelineModel(WordModel):
         hidden = vocabulary.user_defined.keys() | vocabulary.unused
         self._ids = {piece: i for piece, i in vocabulary.ids.items() if piece not in hidden}
         self._cut = WordCutter(self._ids)
+        self._segment: Callable[[str], Sequence[str]]
         if spec.model == "unigram":
             unknown = min(spec.scores or (), default=0.0) - UNKNOWN_PENALTY
             self._segment = Unigram({piece: vocabulary.scores[piece] for piece in self._ids}, unknown)

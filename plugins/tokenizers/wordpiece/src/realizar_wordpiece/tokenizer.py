@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from realizar.added_tokens import AddedTokens
-from realizar.errors import TokenizerError
 from realizar.model import TokenizerSpec
 from realizar.tokenizers import StreamDecoder, Tokenizer
+from realizar_wordpiece.pieces import longest_pieces, unknown_id
 from realizar_wordpiece.stream import WordStreamDecoder
 from realizar_wordpiece.vocabulary import Vocabulary
 from realizar_wordpiece.words import BasicTokenizer
@@ -63,27 +63,9 @@ class WordPieceTokenizer(Tokenizer):
                     yield from self._cached_word_ids(word)
 
     def _word_ids(self, word: str) -> tuple[int, ...]:
-        """The longest piece that begins the word, then the longest that goes on from there, and so on.
-
-        Source: Wu et al. 2016, arXiv:1609.08144, section 4.1.
-        """
-        v, ids, start = self._vocabulary, [], 0
-        while start < len(word):
-            table = v.continuations if start else v.beginnings
-            for end in range(min(len(word), start + v.longest), start, -1):
-                token_id = table.get(word[start:end])
-                if token_id is not None:
-                    break
-            else:
-                return (self._unknown(word),)
-            ids.append(token_id)
-            start = end
-        return tuple(ids)
+        v = self._vocabulary
+        ids = longest_pieces(word, v.beginnings, v.continuations, v.longest)
+        return (self._unknown(word),) if ids is None else ids
 
     def _unknown(self, word: str) -> int:
-        if self.spec.unk_token_id is None:
-            raise TokenizerError(
-                f"{self.spec.source}: the vocabulary cannot spell the word {word[:40]!r} and names no unknown token; "
-                f"the text cannot be encoded with this model"
-            )
-        return self.spec.unk_token_id
+        return unknown_id(word, self.spec.unk_token_id, self.spec.source)

@@ -39,10 +39,15 @@ async def embed_texts(call: Call[EmbedRequest]) -> web.Response:
     body, started_s = call.body, time.perf_counter()
     texts = [body.input] if isinstance(body.input, str) else body.input
     async with lease(call.service.pool, body.model) as model:
-        vectors, num_tokens = await call.service.waiting(lambda: embed(model, texts, truncate=body.truncate))
-        found: dict[str, Any] = {"model": model.id, "embeddings": vectors.tolist()}
-        total = int((time.perf_counter() - started_s) * 1e9)
-        return call.json({**found, "total_duration": total, "load_duration": 0, "prompt_eval_count": num_tokens})
+
+        def answer() -> web.Response:
+            """All of it in a thread: millions of numbers take their time to be spelled."""
+            vectors, num_tokens = embed(model, texts, truncate=body.truncate)
+            found: dict[str, Any] = {"model": model.id, "embeddings": vectors.tolist()}
+            total = int((time.perf_counter() - started_s) * 1e9)
+            return call.json({**found, "total_duration": total, "load_duration": 0, "prompt_eval_count": num_tokens})
+
+        return await call.service.waiting(answer)
 
 
 async def embed_text(call: Call[EmbeddingsRequest]) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Any
 
@@ -60,7 +61,9 @@ async def text_completions(call: Call[CompletionRequest]) -> web.StreamResponse:
     """Continue texts, all at once or as it is generated."""
     body, jobs = call.body, call.body.jobs()
     async with call.service.pool.lease(body.model) as model:
-        echoes = [_echo(job.prompt, model) if body.echo else "" for job in jobs for _ in range(body.n)]
+        echoes = [""] * num_answers(jobs)
+        if body.echo:
+            echoes = await asyncio.to_thread(lambda: [_echo(job.prompt, model) for job in jobs for _ in range(body.n)])
         if body.stream:
             return await _stream(call, model, jobs, echoes)
         done = await completions(call.service, model, jobs)

@@ -49,13 +49,18 @@ async def embeddings(call: Call[EmbeddingsRequest]) -> web.Response:
         width = model.llm.config.hidden_size
         if body.dimensions not in (None, width):
             raise not_supported("dimensions", f"found {body.dimensions}, this model's vectors have {width}")
-        vectors, num_tokens = await call.service.waiting(lambda: embed(model, texts, truncate=body.truncate))
-        listed = [
-            {"object": "embedding", "index": i, "embedding": _encoded(vector, body.encoding_format)}
-            for i, vector in enumerate(vectors)
-        ]
-        total = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
-        return call.json({"object": "list", "data": listed, "model": model.id, "usage": total})
+
+        def answer() -> web.Response:
+            """All of it in a thread: millions of numbers take their time to be spelled."""
+            vectors, num_tokens = embed(model, texts, truncate=body.truncate)
+            listed = [
+                {"object": "embedding", "index": i, "embedding": _encoded(vector, body.encoding_format)}
+                for i, vector in enumerate(vectors)
+            ]
+            total = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
+            return call.json({"object": "list", "data": listed, "model": model.id, "usage": total})
+
+        return await call.service.waiting(answer)
 
 
 def embed(model: ServedModel, texts: list[str], *, truncate: bool) -> tuple[NDArray[np.float32], int]:
