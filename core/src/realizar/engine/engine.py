@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from realizar.engine.request_trace import run_traced
 from realizar.engine.runner import ModelRunner
 from realizar.engine.scheduler import Scheduler
 from realizar.engine.sequence import Chunk, Logits, Sequence
@@ -245,12 +247,14 @@ class Engine:
         counters.step_s = step_s
 
     def _run(self, chunks: list[Chunk]) -> list[Logits]:
+        is_traced = any(chunk.sequence.trace is not None for chunk in chunks)
+        run = functools.partial(run_traced, self._runner) if is_traced else self._runner.run
         if self._tracer is None:
-            return self._runner.run(chunks)
+            return run(chunks)
         tokens = sum(chunk.count for chunk in chunks)
         phase = "prefill" if any(chunk.count > 1 for chunk in chunks) else "decode"
         with self._tracer.span(phase, tokens=tokens, sequences=len(chunks)):
-            return self._runner.run(chunks)
+            return run(chunks)
 
     def _deliver(self, chunk: Chunk, rows: Logits) -> None:
         """Give a sequence its logits and append what it chose; an exception ends that sequence alone."""

@@ -13,7 +13,8 @@ CORS = web.RequestKey("cors", dict[str, str])
 
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, DELETE",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Api-Key, X-Request-Id, Anthropic-Version",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Api-Key, X-Request-Id, X-Trace-Level, "
+    "Anthropic-Version",
     "Access-Control-Max-Age": "600",
 }
 

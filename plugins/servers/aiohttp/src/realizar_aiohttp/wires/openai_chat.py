@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from typing import Any
 
 import attrs
 from aiohttp import web
 
-from realizar.engine import Completion, Piece
+from realizar.engine import LLM, Completion, Piece
 from realizar.model_pool import ServedModel
 from realizar_aiohttp.call import Call
 from realizar_aiohttp.fields import field
@@ -50,10 +51,14 @@ class ChatRequest(OpenAISampling):
     def _variables(self) -> dict[str, Any]:
         """Variables of the template; never the template itself, nor an argument of ours."""
         given = self.chat_template_kwargs or {}
-        for name in ("chat_template", "tools", "messages", "add_generation_prompt", "documents", "prompt", "params"):
-            if name in given:
+        for name in given:
+            if name in _OUR_NAMES:
                 raise wrong_value(f"chat_template_kwargs.{name}", "a name of the server's own", "a variable")
         return given
+
+
+_OUR_NAMES = {*inspect.signature(LLM.astream).parameters, "messages", "add_generation_prompt", "documents"}
+"""What a variable of the template cannot be called: arguments of the engine, and what it gives the template itself."""
 
 
 async def chat_completions(call: Call[ChatRequest]) -> web.StreamResponse:
