@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from realizar.access import AccessDenied, prove_host, prove_key, prove_origin
+from realizar.access import AccessDenied, key_id, prove_host, prove_key, prove_origin
 from realizar.errors import RequestError
 from realizar.servers import ServerConfig
 
@@ -73,3 +73,10 @@ def test_an_address_that_others_reach_needs_a_key_or_a_word():
         assert "first-key" not in repr(ServerConfig(host=host, api_keys=("first-key",)))
     for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"):
         assert ServerConfig(host=host).is_loopback
+
+
+def test_a_key_has_a_name_that_does_not_give_it_away():
+    names = [key_id(headers) for headers in ({"x-api-key": "k"}, {"Authorization": "Bearer k"}, {"x-api-key": "l"}, {})]
+    assert names[0] == names[1] != names[2]
+    assert names[3] == "none"
+    assert len(names[0]) == 12

@@ -135,3 +135,20 @@ def test_room_left_when_found_blocks_are_held():
     manager.release(table)
     assert manager.free_after_holding(found) == 1
     assert manager.free_after_holding([*found, *held]) == 1
+
+
+def test_what_is_forgotten_is_found_by_nobody_and_lost_by_nobody():
+    manager, table, held = BlockManager(4, 4), [], []
+    manager.grow(table, 8)
+    manager.grow(held, 4)
+    keys = publish(manager, table, "abcdefgh")
+    others = publish(manager, held, "wxyz")
+    manager.release(table)
+    assert (manager.num_free, manager.num_cached) == (3, 2)
+    manager.forget_all()
+    assert (manager.num_free, manager.num_cached) == (3, 0)
+    assert manager.prefixes.find(keys) == manager.prefixes.find(others) == []
+    assert len(held) == 1
+    manager.release(held)
+    assert manager.num_free == 4
+    assert manager.grow(table, 16)

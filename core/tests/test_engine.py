@@ -13,7 +13,14 @@ from realizar.engine.block_manager import BlockManager
 from realizar.engine.engine import Engine
 from realizar.engine.scheduler import Scheduler
 from realizar.engine.sequence import Chunk, Sequence
-from realizar.errors import DeadlineExceeded, EngineFailed, QueueFull, RealizarError
+from realizar.errors import (
+    CorruptedLogits,
+    DeadlineExceeded,
+    EngineFailed,
+    QueueFull,
+    RealizarError,
+    TransientFault,
+)
 from realizar.trace import Tracer
 
 WAIT_S = 20
@@ -180,6 +187,7 @@ def test_cancelling_frees_the_blocks(bench):
     bench.settle()
     assert request.seen == []
     assert not request.done.is_set()
+    assert bench.engine.stats.cancelled == 1
     assert bench.scheduler.blocks.num_free == 32
 
 
@@ -325,16 +333,17 @@ def test_of_several_all_are_queued_or_none():
 def test_what_is_late_ends_and_leaves_its_blocks_to_others(bench):
     bench.runner.gate.clear()
     late, other = Request(list(range(1, 6)), output=3), Request([50], output=3)
-    late.sequence.deadline_s = late.sequence.arrival_s + 0.05
     bench.submit(late, other)
-    time.sleep(0.06)
+    assert bench.runner.entered.wait(WAIT_S)
+    late.sequence.deadline_s = late.sequence.arrival_s + 1e-6
     bench.runner.gate.set()
     error = late.wait().error
     assert isinstance(error, DeadlineExceeded)
-    assert error.allowed_s == pytest.approx(0.05)
+    assert error.allowed_s == pytest.approx(1e-6, abs=1e-9)
+    assert error.num_generated == 1
     assert other.wait().error is None
     bench.settle()
-    assert bench.engine.stats.blocks_free == 32
+    assert (bench.engine.stats.blocks_free, bench.engine.stats.blocks_cached) == (32, 1)
     assert (bench.engine.stats.failed, bench.engine.stats.finished) == (1, 1)
 
 
@@ -482,3 +491,93 @@ class TestBetweenSteps:
             bench.runner.gate.set()
         thread.join(WAIT_S)
         assert type(errors[0]) is (RealizarError if how == "close" else EngineFailed)
+
+
+class TestFaults:
+    """Steps that fail and pass, give no numbers, or do not end."""
+
+    @pytest.fixture
+    def strike(self, bench):
+        """Lets the next steps fail, each with one of these errors."""
+        run = bench.runner.run
+
+        def strike(*errors: Exception) -> None:
+            left = list(errors)
+
+            def failing(chunks: list[Chunk]) -> list[np.ndarray]:
+                if left:
+                    raise left.pop(0)
+                return run(chunks)
+
+            bench.runner.run = failing
+
+        return strike
+
+    def test_a_fault_that_passes_is_tried_once_more_and_leaves_no_trace(self, bench, strike):
+        strike(TransientFault("busy"))
+        request = Request([5, 6], output=3)
+        bench.submit(request)
+        assert request.wait().error is None
+        assert request.seen == [(6, 1), (7, 2), (8, 3)]
+        assert (bench.engine.stats.retried, bench.engine.stats.failed) == (1, 0)
+
+    def test_a_fault_that_stays_is_the_request_s_error(self, bench, strike):
+        strike(TransientFault("busy"), TransientFault("busy again"))
+        request = Request([5, 6])
+        bench.submit(request)
+        assert str(request.wait().error) == "busy again"
+        assert (bench.engine.stats.retried, bench.engine.stats.failed) == (1, 1)
+
+    def test_no_other_failure_is_tried_again(self, bench, strike):
+        strike(RuntimeError("lost"))
+        request = Request([5, 6])
+        bench.submit(request)
+        assert str(request.wait().error) == "lost"
+        assert bench.engine.stats.retried == 0
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+    def test_rows_that_are_no_numbers_never_reach_who_wants_every_position(self, bench, bad):
+        run = bench.runner.run
+
+        def spoiled(chunks: list[Chunk]) -> list[np.ndarray]:
+            return [np.where(rows == 101, np.float32(bad), rows) for rows in run(chunks)]
+
+        bench.runner.run = spoiled
+        request = Request([100, 101, 102], output=5, total=3)
+        request.sequence.every_position = True
+        bench.submit(request)
+        error = request.wait().error
+        assert isinstance(error, CorruptedLogits)
+        assert "1 of 6 numbers" in str(error)
+        assert (request.seen, bench.engine.stats.corrupted) == ([], 1)
+
+    def test_a_step_that_goes_on_is_seen(self, bench):
+        assert bench.engine.stats.current_step_s == 0
+        bench.runner.gate.clear()
+        request = Request([1], output=1)
+        bench.submit(request)
+        assert bench.runner.entered.wait(WAIT_S)
+        time.sleep(0.02)
+        assert bench.engine.stats.current_step_s >= 0.02
+        bench.runner.gate.set()
+        request.wait()
+        bench.settle()
+        assert bench.engine.stats.current_step_s == 0
+        assert bench.engine.stats.busy_s >= 0.02
+
+
+def test_the_prefix_cache_can_be_switched_while_it_runs(bench):
+    def cached() -> int:
+        request = Request(list(range(100, 109)), output=1)
+        bench.submit(request)
+        request.wait()
+        bench.settle()
+        return request.sequence.prefix.cached_tokens
+
+    assert [cached(), cached()] == [0, 8]
+    bench.engine.switch_prefix_cache(False)
+    assert [cached(), cached()] == [0, 0]
+    assert not bench.engine.prefix_cache
+    bench.engine.switch_prefix_cache(True)
+    assert [cached(), cached()] == [0, 8]
+    assert bench.engine.stats.blocks_free == 32

@@ -15,7 +15,15 @@ import pytest
 
 from realizar.backend import Bucket
 from realizar.engine import LLM, load_tokenizer
-from realizar.errors import ContextOverflow, ModelError, PluginError, RealizarError, RequestError, StoreError
+from realizar.errors import (
+    ContextOverflow,
+    EngineFailed,
+    ModelError,
+    PluginError,
+    RealizarError,
+    RequestError,
+    StoreError,
+)
 from realizar.sampling import SamplingParams
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
@@ -330,6 +338,19 @@ def test_close_ends_open_requests(open_llm):
     with pytest.raises(RealizarError, match="the engine is closed"):
         llm.generate("a")
     llm.close()
+
+
+def test_an_engine_that_failed_is_restarted(open_llm, monkeypatch):
+    llm = open_llm()
+    wanted = llm.generate("a", GREEDY).token_ids
+    with monkeypatch.context() as patch:
+        patch.setattr(llm._engine._scheduler, "schedule", lambda: 1 // 0)
+        with pytest.raises(EngineFailed, match="ZeroDivisionError"):
+            llm.generate("a", GREEDY)
+    assert not llm.alive
+    llm.restart()
+    assert llm.alive
+    assert llm.generate("a", GREEDY).token_ids == wanted
 
 
 def test_with_closes(open_llm):

@@ -40,6 +40,12 @@ def prove_key(headers: Mapping[str, str], config: ServerConfig) -> None:
         )  # fmt: skip
 
 
+def key_id(headers: Mapping[str, str]) -> str:
+    """A short name of the key that a request brings, by which the key itself cannot be found; "none" without one."""
+    key = _given_key(headers)
+    return _digest(key).hex()[:12] if key else "none"
+
+
 def _given_key(headers: Mapping[str, str]) -> str:
     scheme, _, token = headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")

@@ -95,3 +95,15 @@ class DeadlineExceeded(RealizarError):
 
 class EngineFailed(RealizarError):
     """The engine's thread has ended by an exception, which is the cause; it takes requests again once restarted."""
+
+
+class EngineStalled(RealizarError):
+    """The engine has been busy with one step for longer than any step takes."""
+
+
+class TransientFault(RealizarError):
+    """A backend could not do a step for a reason that passes; it did nothing, and the same step may be tried again."""
+
+
+class CorruptedLogits(ModelError):
+    """A model gave NaN or infinity where numbers were expected; nothing can be chosen from them."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from realizar.engine import LLM
@@ -22,10 +24,18 @@ class ModelPool:
     """Models by id; the first is what a request gets that names none, and the others are loaded when one names them.
 
     loaders: what makes the LLM of each id. A request's name is only ever looked up here: never a path or an address.
+    fallbacks: what makes an LLM that stands in for the one of an id while that one fails; loaded when first needed.
     caching: further arguments of ModelCache (sizes, budget_nbytes, keep_s, wait_s).
     """
 
-    def __init__(self, loaders: Mapping[str, Callable[[], LLM]], **caching: Any) -> None:
+    def __init__(
+        self, loaders: Mapping[str, Callable[[], LLM]], fallbacks: Mapping[str, Callable[[], LLM]] | None = None,
+        **caching: Any,
+    ) -> None:  # fmt: skip
+        self._fallbacks = dict(fallbacks or {})
+        self._standing_in: dict[str, LLM] = {}
+        self._loading = threading.Lock()
+        self._reloader = ThreadPoolExecutor(1, thread_name_prefix="realizar-reload")
         self.ids = tuple(loaders)
         """Every id that is served, the default first."""
         self.cache = ModelCache(loaders, **caching)
@@ -63,13 +73,32 @@ class ModelPool:
         finally:
             self.cache.give_back(model)
 
+    async def reload(self, name: str) -> None:
+        """Load a model anew, as `ModelCache.reload`, without blocking the event loop; one at a time."""
+        self.prove_known(name)
+        await asyncio.get_running_loop().run_in_executor(self._reloader, self.cache.reload, name)
+
     def prove_known(self, name: str) -> None:
         """Raise UnknownModel for an id that is not served."""
         if name not in self.ids:
             raise UnknownModel(f"model: found {name[:200]!r}, this server has {', '.join(map(repr, self.ids))}")
 
+    def has_fallback(self, name: str) -> bool:
+        """Whether something can stand in for the model of that id."""
+        return name in self._fallbacks
+
+    def load_fallback(self, name: str) -> LLM:
+        """What stands in for the model of that id, loaded by the first call; blocks. Raises what `LLM` raises."""
+        with self._loading:
+            if name not in self._standing_in:
+                self._standing_in[name] = self._fallbacks[name]()
+            return self._standing_in[name]
+
     def close(self) -> None:
         """Close every model; requests in flight get an error."""
+        self._reloader.shutdown(wait=False, cancel_futures=True)
+        while self._standing_in:
+            self._standing_in.popitem()[1].close()
         self.cache.close()
 
     async def _taken(self, name: str) -> ServedModel:

@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
+from realizar.cli.serve_limits import FALLBACK, limit_options, limits_of
 from realizar.cli.serve_models import build_pool, pool_options
 from realizar.errors import RealizarError, RequestError
 from realizar.model_pool import ModelPool
-from realizar.selection import choose_server
+from realizar.selection import choose_backend, choose_server
 from realizar.servers import Server, ServerConfig
 
 LOADING = (
@@ -63,17 +64,21 @@ POOLING = ("names", "default", "budget_nbytes", "keep_s")
 @click.option("--max-body", "max_body_nbytes", type=click.IntRange(1024), default=8 << 20, show_default=True)
 @click.option("--drain", "drain_s", type=float, default=30.0, show_default=True, help="Seconds for open requests.")
 @click.option("--metrics-compat", type=click.Choice(["vllm"]), help="Metrics also under that engine's names.")
+@limit_options
 def serve_command(models: tuple[str, ...], server_name: str | None, api_key_file: Path | None, **options: Any) -> None:
     """Serve models over HTTP until Ctrl-C or SIGTERM, which let open requests end; a second Ctrl-C does not wait.
 
     The first is loaded at once, the others when a request names them. SIGHUP loads anew what is loaded.
     """
     keys = read_keys(api_key_file) if api_key_file is not None else ()
+    stand_in, limits = options.pop(FALLBACK), limits_of(options)
     loading = {name: options.pop(name) for name in LOADING}
     pooling = {name: options.pop(name) for name in POOLING}
-    config = ServerConfig(api_keys=keys, **options)
+    config = ServerConfig(api_keys=keys, limits=limits, **options)
     server = choose_server(server_name)
-    pool = build_pool(models, loading, **pooling)
+    if stand_in is not None:
+        choose_backend(stand_in)  # a name that means nothing is refused now, not in the hour of need
+    pool = build_pool(models, loading, stand_in=stand_in, **pooling)
     try:
         asyncio.run(_serve(server, pool, config))
     finally:

@@ -63,10 +63,11 @@ def pool_options(command: F) -> F:
 
 def build_pool(
     models: Sequence[str], loading: Mapping[str, Any], *, names: Sequence[str] = (), default: str | None = None,
-    budget_nbytes: int | None = None, keep_s: float | None = None,
+    budget_nbytes: int | None = None, keep_s: float | None = None, stand_in: str | None = None,
 ) -> ModelPool:  # fmt: skip
     """A pool of models by path or name; `loading` are arguments of LLM. Raises RequestError for ids that are not apart.
 
+    stand_in: the backend of what stands in for a model that fails; it is outside of the budget.
     One model alone has the memory check of its loader, and needs no budget beside.
     """
     ids = served_ids(models, names, default)
@@ -74,7 +75,13 @@ def build_pool(
     if budget_nbytes is None and len(models) > 1:
         budget_nbytes = choose_backend(loading.get("backend"))[0].memory_budget()
     sizes = {} if budget_nbytes is None else {name: measure(model, loading) for name, model in ids.items()}
-    return ModelPool(loaders, sizes=sizes, budget_nbytes=budget_nbytes, keep_s=keep_s)
+    fallbacks = {} if stand_in is None else {name: _on_other_backend(load, stand_in) for name, load in loaders.items()}
+    return ModelPool(loaders, fallbacks, sizes=sizes, budget_nbytes=budget_nbytes, keep_s=keep_s)
+
+
+def _on_other_backend(load: functools.partial[LLM], backend: str) -> Callable[[], LLM]:
+    """The same model elsewhere, with that backend's own type of cache."""
+    return functools.partial(load, backend=backend, kv_type=None)
 
 
 def served_ids(models: Sequence[str], names: Sequence[str], default: str | None) -> dict[str, str]:

@@ -77,6 +77,13 @@ class BlockManager:
                 self._empty.append(block)
         table.clear()
 
+    def forget_all(self) -> None:
+        """Let nobody find what any block holds; those that are held stay with their holders."""
+        for block in range(self.num_blocks):
+            self.prefixes.remove(block, evicted=False)
+        self._empty.extend(self._cached)
+        self._cached.clear()
+
     def free_after_holding(self, blocks: Iterable[int]) -> int:
         """How many free blocks would be left if these were held."""
         return self.num_free - sum(block in self._cached for block in blocks)

@@ -12,13 +12,14 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import attrs
+import numpy as np
 
 from realizar.engine.request_trace import run_traced
 from realizar.engine.runner import ModelRunner
 from realizar.engine.scheduler import Scheduler
 from realizar.engine.sequence import Chunk, Logits, Sequence
 from realizar.engine.stats import Counters, EngineStats, SequenceState
-from realizar.errors import DeadlineExceeded, EngineFailed, QueueFull, RealizarError
+from realizar.errors import CorruptedLogits, DeadlineExceeded, EngineFailed, QueueFull, RealizarError, TransientFault
 from realizar.trace import Tracer
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Engine:
         self._scheduler = scheduler
         self._tracer = tracer
         self._release = release
-        self._max_waiting = max_waiting
+        self.max_waiting = max_waiting
         self._changed = threading.Condition()
         self._submitted: deque[Sequence] = deque()
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
@@ -53,6 +54,7 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._counters = Counters()
         self._finished_s: deque[float] = deque(maxlen=_RECENT)
+        self._step_began_s: float | None = None
 
     @property
     def alive(self) -> bool:
@@ -63,11 +65,13 @@ class Engine:
     def stats(self) -> EngineStats:
         """Its numbers; the engine is not stopped for them, so they may be of two adjacent steps."""
         plan, blocks = self._scheduler, self._scheduler.blocks
-        free = blocks.num_free
+        free, began_s = blocks.num_free, self._step_began_s
+        current_s = 0.0 if began_s is None else time.perf_counter() - began_s
         return EngineStats(
             running=len(plan.running), waiting=len(plan.waiting) + len(self._submitted),
             blocks_total=blocks.num_blocks, blocks_used=blocks.num_blocks - free, blocks_free=free,
-            blocks_cached=blocks.num_cached, **attrs.asdict(plan.counters), **attrs.asdict(self._counters),
+            blocks_cached=blocks.num_cached, block_size=blocks.block_size, current_step_s=current_s,
+            **attrs.asdict(plan.counters), **attrs.asdict(self._counters),
         )  # fmt: skip
 
     @property
@@ -94,7 +98,7 @@ class Engine:
         with self._changed:
             self._prove_alive()
             waiting = len(self._submitted) + len(self._scheduler.waiting)
-            if self._max_waiting is not None and waiting + len(sequences) > self._max_waiting:
+            if self.max_waiting is not None and waiting + len(sequences) > self.max_waiting:
                 raise QueueFull(waiting, self._retry_after_s())
             self._submitted.extend(sequences)
             self._wake()
@@ -107,6 +111,29 @@ class Engine:
             self._calls.append((function, answer))
             self._wake()
         return answer.result()
+
+    @property
+    def failed(self) -> bool:
+        """Whether its thread has failed and it was not restarted since."""
+        return self._failure is not None
+
+    @property
+    def prefix_cache(self) -> bool:
+        """Whether requests find what others computed."""
+        return self._scheduler.prefix_cache
+
+    def switch_prefix_cache(self, on: bool) -> None:
+        """Before the next step: on, or off and what is kept is forgotten; does not wait for that."""
+
+        def switch() -> None:
+            self._scheduler.prefix_cache = on
+            if not on:
+                self._scheduler.blocks.forget_all()
+
+        with self._changed:
+            if self.alive:
+                self._calls.append((switch, Future()))
+                self._wake()
 
     def cancel(self, *sequences: Sequence) -> None:
         """Stop computing sequences and free their blocks before the next step."""
@@ -226,13 +253,15 @@ class Engine:
             return
         for chunk in chunks:
             chunk.sequence.mark_scheduled()
-        start = time.perf_counter()
+        self._step_began_s = start = time.perf_counter()
         try:
-            logits = self._run(chunks)
+            logits = self._run_again_if_transient(chunks)
         except Exception as error:
             log.exception("a step of %d sequences failed", len(chunks))
             self._fail([chunk.sequence for chunk in chunks], error)
             return
+        finally:
+            self._step_began_s = None
         self._count(chunks, time.perf_counter() - start)
         self._scheduler.computed(chunks)
         for chunk, rows in zip(chunks, logits, strict=True):
@@ -245,6 +274,16 @@ class Engine:
         counters.step_tokens = sum(chunk.count for chunk in chunks)
         counters.computed_tokens += counters.step_tokens
         counters.step_s = step_s
+        counters.busy_s += step_s
+
+    def _run_again_if_transient(self, chunks: list[Chunk]) -> list[Logits]:
+        """Once: the step wrote nothing but its own places in the cache, and nobody has been told anything of it."""
+        try:
+            return self._run(chunks)
+        except TransientFault as fault:
+            log.warning("a step of %d sequences failed and is tried again: %s", len(chunks), fault)
+            self._counters.retried += 1
+            return self._run(chunks)
 
     def _run(self, chunks: list[Chunk]) -> list[Logits]:
         is_traced = any(chunk.sequence.trace is not None for chunk in chunks)
@@ -263,6 +302,7 @@ class Engine:
         try:
             goes_on = self._accept(chunk, rows) if chunk.num_drafts else self._hand_over(sequence, rows)
         except Exception as error:
+            self._counters.corrupted += isinstance(error, CorruptedLogits)
             self._fail([sequence], error)
             return
         if not goes_on and chunk.completes:
@@ -272,6 +312,8 @@ class Engine:
 
     def _hand_over(self, sequence: Sequence, rows: Logits) -> bool:
         """Give a sequence logits and append what it chose; False when it chose nothing more."""
+        if sequence.every_position and not np.isfinite(rows).all():
+            raise CorruptedLogits(f"logits: {np.sum(~np.isfinite(rows))} of {rows.size} numbers are not finite")
         token_id = sequence.on_logits(rows)
         self._counters.generated_tokens += not sequence.every_position
         if token_id is not None:

@@ -45,8 +45,8 @@ from realizar.selection import build_tokenizer
 from realizar.tokenizers import Tokenizer
 from realizar.trace import Tracer
 
-BESIDE_DECODE = 128
-"""Tokens of prefill that share a step with decodes: enough to keep kernels busy, few enough that decodes go on."""
+BESIDE_DECODE = 64
+"""Tokens of prefill that share a step with decodes, which wait for all of them; kernels gain nothing from more."""
 
 PROMPT_LOOKUP = "prompt-lookup"
 """The name of the draft that is no model."""
@@ -131,6 +131,29 @@ class LLM:
     def sequences(self) -> list[SequenceState]:
         """Every sequence that is open now."""
         return self._engine.sequences
+
+    @property
+    def max_waiting(self) -> int | None:
+        """How many sequences may wait for their first step; may be set while it runs."""
+        return self._engine.max_waiting
+
+    @max_waiting.setter
+    def max_waiting(self, most: int | None) -> None:
+        self._engine.max_waiting = most
+
+    @property
+    def prefix_cache(self) -> bool:
+        """Whether a prompt reuses what others computed of it; set to False, what is kept for that is forgotten."""
+        return self._engine.prefix_cache
+
+    @prefix_cache.setter
+    def prefix_cache(self, on: bool) -> None:
+        self._engine.switch_prefix_cache(on)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the engine's thread has failed, and `restart` is to be called."""
+        return self._engine.failed
 
     def restart(self) -> None:
         """Take requests again after the engine's thread has failed (EngineFailed), with an empty cache."""

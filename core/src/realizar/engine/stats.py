@@ -9,11 +9,13 @@ import attrs
 class EngineStats:
     """One moment of an engine; counts without "now" in their meaning only grow.
 
-    running, waiting: sequences, now. blocks_used, blocks_free: of blocks_total, now; blocks_cached: those of the free
-    ones whose content can be used again, now. prefix_queries, prefix_hits: tokens of admitted prompts, and those of
-    them that the prefix cache had. computed_tokens: that went through the model, those computed again included.
-    generated_tokens: that were chosen. drafted_tokens, accepted_tokens: guesses that were computed, and those of them
-    that were right. step_tokens, step_s: of the last step.
+    running, waiting: sequences, now. blocks_used, blocks_free: of blocks_total, now, of block_size tokens each;
+    blocks_cached: those of the free ones whose content can be used again, now. prefix_queries, prefix_hits: tokens of
+    admitted prompts, and those of them that the prefix cache had. computed_tokens: that went through the model, those
+    computed again included. generated_tokens: that were chosen. drafted_tokens, accepted_tokens: guesses that were
+    computed, and those of them that were right. step_tokens, step_s: of the last step. busy_s: of all steps.
+    current_step_s: for how long the step in flight has run, 0 between steps. retried: steps that were tried again.
+    corrupted: sequences that ended by logits that were no numbers.
     """
 
     running: int
@@ -35,6 +37,11 @@ class EngineStats:
     cancelled: int
     step_tokens: int
     step_s: float
+    busy_s: float
+    retried: int
+    corrupted: int
+    current_step_s: float
+    block_size: int
 
 
 @attrs.define
@@ -50,6 +57,9 @@ class Counters:
     cancelled: int = 0
     step_tokens: int = 0
     step_s: float = 0.0
+    busy_s: float = 0.0
+    retried: int = 0
+    corrupted: int = 0
 
 
 @attrs.frozen

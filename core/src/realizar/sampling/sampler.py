@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from realizar.errors import ModelError, RequestError
+from realizar.errors import CorruptedLogits, RequestError
 from realizar.sampling.candidates import Candidates
 from realizar.sampling.chain import Draw, choose, needs_chain
 from realizar.sampling.explanation import Explanation, SamplerStep
@@ -60,7 +60,7 @@ def sample(
     The draw inverts the cumulative distribution in rank order (higher logit first, equal ones by lower id) at
     `uniform(seed, position)`, so nothing but this row, these parameters and the seed decides. Greedy takes the lowest
     id of equals.
-    Raises ModelError if the logits are NaN, infinite or all minus infinity, RequestError if the request's own bias
+    Raises CorruptedLogits if the logits are NaN, infinite or all minus infinity, RequestError if the request's own bias
     and bans leave no token.
     """
     state = state or SamplerState(mirostat_limit=2 * params.mirostat_tau)
@@ -211,12 +211,12 @@ def _not_finite(logits: NDArray[np.float32], adjusted: NDArray[np.float32]) -> E
     """The error for a row without a finite maximum."""
     bad = np.flatnonzero(np.isnan(logits) | np.isposinf(logits))
     if bad.size:
-        return ModelError(
+        return CorruptedLogits(
             f"logits: found {logits[bad[0]]} at token id {bad[0]} ({bad.size} of {logits.size} are not finite), "
             f"expected numbers; the model file may be damaged or the backend wrong: try --backend numpy"
         )
     if np.isneginf(logits).all():
-        return ModelError(f"logits: all {logits.size} are minus infinity, expected at least one number")
+        return CorruptedLogits(f"logits: all {logits.size} are minus infinity, expected at least one number")
     worst = adjusted.max()
     return RequestError(
         f"logit_bias, penalties, banned end tokens and the structure of the output leave {worst} as the highest logit, "

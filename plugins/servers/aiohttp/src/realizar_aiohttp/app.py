@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
 from aiohttp import web
 
 from realizar.model_pool import ModelPool
@@ -9,6 +12,7 @@ from realizar.servers import ServerConfig
 from realizar_aiohttp import debug, health, static_page
 from realizar_aiohttp.metrics import Metrics
 from realizar_aiohttp.middleware import MIDDLEWARES
+from realizar_aiohttp.middleware.context import set_context
 from realizar_aiohttp.middleware.origin import set_cors
 from realizar_aiohttp.middleware.request_id import set_request_id
 from realizar_aiohttp.openapi import openapi_route
@@ -30,6 +34,16 @@ def build_app(pool: ModelPool, config: ServerConfig) -> web.Application:
     app[SERVICE] = Service(pool, config, Metrics(pool, vllm_names=config.metrics_compat == "vllm"))
     app.on_response_prepare.append(set_request_id)
     app.on_response_prepare.append(set_cors)
+    app.on_response_prepare.append(set_context)
+    app.cleanup_ctx.append(_watched)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, route.answer)
     return app
+
+
+async def _watched(app: web.Application) -> AsyncIterator[None]:
+    """Watch over the engines for as long as the application runs."""
+    watch = asyncio.create_task(app[SERVICE].resilience.watch())
+    yield
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)

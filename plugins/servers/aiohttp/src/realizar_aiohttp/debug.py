@@ -17,7 +17,12 @@ async def state(call: Call[None]) -> web.Response:
     service = call.service
     loaded = {model.id: model for model in service.pool.loaded}
     models = [_model(name, loaded.get(name)) for name in service.pool.ids]
-    return call.json({"draining": service.draining, "open_requests": service.num_open, "models": models})
+    return call.json(
+        {
+            "draining": service.draining, "open_requests": service.num_open, "models": models,
+            "resilience": service.resilience.state(),
+        }
+    )  # fmt: skip
 
 
 def _model(name: str, model: ServedModel | None) -> dict[str, Any]:

@@ -98,7 +98,8 @@ async def _measured(service: Service, model: ServedModel, job: Job) -> AsyncGene
     asked = TRACES.get()
     level = None if asked is None else asked.level
     with service.metrics.generation(model.id, job.params.n) as meter:
-        async with contextlib.aclosing(model.llm.astream(job.prompt, job.params, trace=level, **job.chat)) as stream:
+        generated = service.resilience.generate(model, job.prompt, job.params, job.chat, level)
+        async with contextlib.aclosing(generated) as stream:
             async for piece in stream:
                 meter.piece(piece)
                 yield piece

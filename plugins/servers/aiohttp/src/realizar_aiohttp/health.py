@@ -24,8 +24,9 @@ async def ready(call: Call[None]) -> web.Response:
     if not service.pool.is_ready:
         raise _unavailable("Loading model")
     for model in service.pool.loaded:
-        if not model.llm.alive:
-            raise _unavailable(f"the engine of model {model.id!r} has failed")
+        why = service.resilience.why_unready(model)
+        if why is not None:
+            raise _unavailable(why)
     if "deep" in call.request.query:
         async with service.pool.lease() as model:
             await completions(service, model, [Job([0], SamplingParams(temperature=0, max_tokens=1))])

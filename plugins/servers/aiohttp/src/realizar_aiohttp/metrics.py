@@ -165,6 +165,8 @@ _COUNTED = (
     ("computed_tokens", "Tokens that went through the model."),
     ("drafted_tokens", "Guesses that were computed."),
     ("accepted_tokens", "Guesses that were right."),
+    ("retried", "Steps that were tried again after a fault that passes."),
+    ("corrupted", "Sequences that ended by logits that were no numbers."),
 )
 """Counters of `EngineStats`, and what they say."""
 

@@ -13,6 +13,7 @@ from realizar.access import AccessDenied
 from realizar.errors import (
     ContextOverflow,
     DeadlineExceeded,
+    EngineFailed,
     MemoryExceeded,
     ModelError,
     QueueFull,
@@ -135,11 +136,21 @@ def _unavailable(error: BaseException) -> Problem:
     )
 
 
+def _restarting(error: BaseException) -> Problem:
+    return _unavailable(RealizarError("the engine has failed and is started again"))
+
+
+def _out_of_memory(error: BaseException) -> Problem:
+    return _unavailable(RealizarError("the server ran out of memory while it computed this"))
+
+
 _OURS: tuple[tuple[type[BaseException], Callable[[Any], Problem]], ...] = (
     (AccessDenied, _denied),
     (ContextOverflow, _overflow),
     (QueueFull, _full),
     (DeadlineExceeded, _late),
+    (EngineFailed, _restarting),
+    (MemoryError, _out_of_memory),
     (UnknownModel, _unknown_model),
     (ModelNotReady, _unavailable),
     (MemoryExceeded, _too_large),

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from realizar_aiohttp.body import read_body
 from realizar_aiohttp.call import Call
+from realizar_aiohttp.resilience.context import current
 from realizar_aiohttp.service import SERVICE
 
 Handler = Callable[[Call[Any]], Awaitable[web.StreamResponse]]
@@ -30,4 +31,5 @@ class Route:
         if self.body is None:
             return await self.handler(Call(request, None))
         body, unknown = await read_body(request, self.body, request.app[SERVICE].config)
+        current().allow(getattr(body, "timeout", None))
         return await self.handler(Call(request, body, tuple(unknown)))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import attrs
 from aiohttp import web
@@ -14,13 +11,9 @@ from aiohttp import web
 from realizar.model_pool import ModelPool
 from realizar.servers import ServerConfig
 from realizar_aiohttp.metrics import Metrics
-
-T = TypeVar("T")
+from realizar_aiohttp.resilience import Resilience
 
 log = logging.getLogger("realizar.server")
-
-MAX_WAITING = 8
-"""Threads that wait for the engine (embeddings, logits); more of such requests queue."""
 
 
 @attrs.define(eq=False)
@@ -33,9 +26,10 @@ class Service:
     draining: bool = False
     num_open: int = 0
     _idle: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _waiters: ThreadPoolExecutor = attrs.field(
-        factory=lambda: ThreadPoolExecutor(MAX_WAITING, thread_name_prefix="realizar-wait")
-    )
+    resilience: Resilience = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.resilience = Resilience(self.pool, self.config.limits, self.metrics.registry)
 
     def enter(self) -> None:
         """Count a request that begins."""
@@ -58,10 +52,6 @@ class Service:
                 await self._idle.wait()
         except TimeoutError:
             log.warning("%d requests were still open after %g s and are ended", self.num_open, timeout_s)
-
-    async def waiting(self, function: Callable[[], T]) -> T:
-        """Call what blocks until the engine has answered, in a thread of those set apart for it."""
-        return await asyncio.get_running_loop().run_in_executor(self._waiters, function)
 
 
 SERVICE = web.AppKey("service", Service)

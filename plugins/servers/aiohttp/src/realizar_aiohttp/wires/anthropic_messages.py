@@ -105,7 +105,7 @@ async def count_tokens(call: Call[CountRequest]) -> web.Response:
     """How many tokens a conversation is, with all that the chat template adds."""
     conversation = call.body.conversation()
     async with call.service.pool.lease(call.body.model) as model:
-        ids = await asyncio.to_thread(model.llm.encode, conversation)
+        ids = await call.service.resilience.tokenize(lambda: model.llm.encode(conversation))
     return call.json({"input_tokens": len(ids)})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from aiohttp import web
 
+from realizar.model_pool import ServedModel
 from realizar_aiohttp.call import Call
 from realizar_aiohttp.fields import field
 from realizar_aiohttp.routes import Route
@@ -40,20 +41,24 @@ async def embed_texts(call: Call[EmbedRequest]) -> web.Response:
     texts = [body.input] if isinstance(body.input, str) else body.input
     async with lease(call.service.pool, body.model) as model:
 
-        def answer() -> web.Response:
+        def answer(served: ServedModel) -> tuple[web.Response, int]:
             """All of it in a thread: millions of numbers take their time to be spelled."""
-            vectors, num_tokens = embed(model, texts, truncate=body.truncate)
+            vectors, num_tokens = embed(served, texts, truncate=body.truncate)
             found: dict[str, Any] = {"model": model.id, "embeddings": vectors.tolist()}
             total = int((time.perf_counter() - started_s) * 1e9)
-            return call.json({**found, "total_duration": total, "load_duration": 0, "prompt_eval_count": num_tokens})
+            rest = {"total_duration": total, "load_duration": 0, "prompt_eval_count": num_tokens}
+            return call.json({**found, **rest}), num_tokens
 
-        return await call.service.waiting(answer)
+        response, _ = await call.service.resilience.score(model, answer)
+        return response
 
 
 async def embed_text(call: Call[EmbeddingsRequest]) -> web.Response:
     """The vector of one text."""
     async with lease(call.service.pool, call.body.model) as model:
-        vectors, _ = await call.service.waiting(lambda: embed(model, [call.body.prompt], truncate=True))
+        vectors, _ = await call.service.resilience.score(
+            model, lambda served: embed(served, [call.body.prompt], truncate=True)
+        )
         return call.json({"embedding": vectors[0].tolist()})
 
 

@@ -50,17 +50,18 @@ async def embeddings(call: Call[EmbeddingsRequest]) -> web.Response:
         if body.dimensions not in (None, width):
             raise not_supported("dimensions", f"found {body.dimensions}, this model's vectors have {width}")
 
-        def answer() -> web.Response:
+        def answer(served: ServedModel) -> tuple[web.Response, int]:
             """All of it in a thread: millions of numbers take their time to be spelled."""
-            vectors, num_tokens = embed(model, texts, truncate=body.truncate)
+            vectors, num_tokens = embed(served, texts, truncate=body.truncate)
             listed = [
                 {"object": "embedding", "index": i, "embedding": _encoded(vector, body.encoding_format)}
                 for i, vector in enumerate(vectors)
             ]
             total = {"prompt_tokens": num_tokens, "total_tokens": num_tokens}
-            return call.json({"object": "list", "data": listed, "model": model.id, "usage": total})
+            return call.json({"object": "list", "data": listed, "model": model.id, "usage": total}), num_tokens
 
-        return await call.service.waiting(answer)
+        response, _ = await call.service.resilience.score(model, answer)
+        return response
 
 
 def embed(model: ServedModel, texts: list[str], *, truncate: bool) -> tuple[NDArray[np.float32], int]:

@@ -59,6 +59,7 @@ class OpenAISampling:
     n: int = field(1, "how many answers", low=1, high=MAX_N)
     stream: bool = field(False, "server-sent events instead of one object")
     stream_options: StreamOptions | None = field(None)
+    timeout: float | None = field(None, "seconds after which the request is given up", low=1e-3)
     user: str | None = field(None, "whom the request is for; not used")
 
     def params(self, max_tokens: int | None, logprobs: int | None) -> SamplingParams:

@@ -36,7 +36,9 @@ async def rerank(call: Call[RerankRequest]) -> web.Response:
                 "serve an encoder such as minilm",
             )
         texts = [body.query, *body.documents]
-        vectors, num_tokens = await call.service.waiting(lambda: embed(model, texts, truncate=False))
+        vectors, num_tokens = await call.service.resilience.score(
+            model, lambda served: embed(served, texts, truncate=False)
+        )
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     scores = units[1:] @ units[0]
     order = np.argsort(-scores, kind="stable")[: body.top_n].tolist()

@@ -10,6 +10,7 @@ import attrs
 from aiohttp import web
 
 from realizar.engine.perplexity import negative_log_likelihoods
+from realizar.model_pool import ServedModel
 from realizar.sampling import SamplingParams
 from realizar_aiohttp.call import Call
 from realizar_aiohttp.fields import field
@@ -63,13 +64,13 @@ async def perplexity(call: Call[PerplexityRequest]) -> web.Response:
     started_s = time.perf_counter()
     async with call.service.pool.lease(call.body.model) as model:
 
-        def measure() -> tuple[list[float], int]:
-            ids = model.llm.encode(call.body.prompt)
+        def measure(served: ServedModel) -> tuple[list[float], int]:
+            ids = served.llm.encode(call.body.prompt)
             if len(ids) > model.llm.max_model_len:
                 raise wrong_value("prompt", f"{len(ids)} tokens", f"at most {model.llm.max_model_len}")
-            return negative_log_likelihoods(model.llm, ids, model.llm.max_model_len), len(ids)
+            return negative_log_likelihoods(served.llm, ids, model.llm.max_model_len), len(ids)
 
-        losses, num_tokens = await call.service.waiting(measure)
+        losses, num_tokens = await call.service.resilience.score(model, measure)
     seconds, found = time.perf_counter() - started_s, math.exp(math.fsum(losses) / len(losses))
     return call.json(
         {

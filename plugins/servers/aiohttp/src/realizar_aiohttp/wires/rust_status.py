@@ -58,9 +58,8 @@ async def reload(call: Call[ReloadRequest]) -> web.Response:
         raise not_supported("path", "a request cannot name a file", "name a served model")
     pool = call.service.pool
     name = call.body.model or pool.ids[0]
-    pool.prove_known(name)
     started_s = time.perf_counter()
-    await call.service.waiting(lambda: pool.cache.reload(name))
+    await pool.reload(name)
     took_ms = (time.perf_counter() - started_s) * 1e3
     return call.json({"success": True, "message": f"{name} was loaded anew", "reload_time_ms": round(took_ms)})
 

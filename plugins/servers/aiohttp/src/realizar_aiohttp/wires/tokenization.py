@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import attrs
@@ -65,7 +64,7 @@ async def tokenize(call: Call[TokenizeRequest]) -> web.Response:
         raise wrong_value("content", f"{given or 'none'} of them", "one of content, text, prompt or messages")
     answer = {"content": _llama_cpp, "text": _rust, "prompt": _vllm, "messages": _vllm}[given[0]]
     async with call.service.pool.lease(body.model or body.model_id) as model:
-        return call.json(await asyncio.to_thread(answer, body, model))
+        return call.json(await call.service.resilience.tokenize(lambda: answer(body, model)))
 
 
 def _llama_cpp(body: TokenizeRequest, model: ServedModel) -> dict[str, Any]:
@@ -106,7 +105,9 @@ async def batch_tokenize(call: Call[BatchTokenizeRequest]) -> web.Response:
     """The ids of each text."""
     async with call.service.pool.lease(call.body.model_id) as model:
         texts = call.body.texts
-        return call.json({"results": await asyncio.to_thread(lambda: [token_ids(text, model) for text in texts])})
+        return call.json(
+            {"results": await call.service.resilience.tokenize(lambda: [token_ids(text, model) for text in texts])}
+        )
 
 
 async def detokenize(call: Call[DetokenizeRequest]) -> web.Response:
@@ -116,7 +117,9 @@ async def detokenize(call: Call[DetokenizeRequest]) -> web.Response:
         for i, token_id in enumerate(ids):
             if not 0 <= token_id < size:
                 raise wrong_value(f"tokens[{i}]", str(token_id)[:40], f"an id from 0 to {size - 1}")
-        text = await asyncio.to_thread(lambda: model.llm.tokenizer.decode(ids, skip_special_tokens=False))
+        text = await call.service.resilience.tokenize(
+            lambda: model.llm.tokenizer.decode(ids, skip_special_tokens=False)
+        )
     return call.json({"content": text, "prompt": text})
 
 
@@ -124,7 +127,9 @@ async def apply_template(call: Call[TemplateRequest]) -> web.Response:
     """A conversation as the text that the model would read."""
     messages = template_messages(call.body.messages)
     async with call.service.pool.lease(call.body.model) as model:
-        text = await asyncio.to_thread(lambda: ChatTemplate.from_spec(model.llm.tokenizer.spec).render(messages))
+        text = await call.service.resilience.tokenize(
+            lambda: ChatTemplate.from_spec(model.llm.tokenizer.spec).render(messages)
+        )
     return call.json({"prompt": text})
 
 
