@@ -19,6 +19,7 @@ from realizar.errors import (
     EngineFailed,
     QueueFull,
     RealizarError,
+    StepFailed,
     TransientFault,
 )
 from realizar.trace import Tracer
@@ -168,7 +169,7 @@ def test_a_failed_step_ends_its_requests_and_nothing_else(bench, caplog):
     bench.submit(bad, beside)
     bench.runner.gate.set()
     for request in (bad, beside, long):
-        assert isinstance(request.wait().error, RuntimeError)
+        assert isinstance(request.wait().error, StepFailed)
     later = Request([60], output=2)
     bench.submit(later)
     assert later.wait().seen == [(60, 0), (61, 1)]
@@ -532,7 +533,10 @@ class TestFaults:
         strike(RuntimeError("lost"))
         request = Request([5, 6])
         bench.submit(request)
-        assert str(request.wait().error) == "lost"
+        error = request.wait().error
+        assert isinstance(error, StepFailed)
+        assert str(error) == "a step of the engine failed: RuntimeError: lost"
+        assert isinstance(error.__cause__, RuntimeError)
         assert bench.engine.stats.retried == 0
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -22,6 +22,7 @@ from realizar.errors import (
     PluginError,
     RealizarError,
     RequestError,
+    StepFailed,
     StoreError,
 )
 from realizar.sampling import SamplingParams
@@ -267,9 +268,9 @@ def test_nan_logits_end_only_their_request(open_llm):
 
 def test_a_failed_step_is_an_error_and_the_engine_goes_on(open_llm):
     llm = open_llm(backend="faulty")
-    with pytest.raises(RuntimeError, match="device lost"):
+    with pytest.raises(StepFailed, match="device lost"):
         llm.generate([5, FAIL_ID], GREEDY)
-    with pytest.raises(RuntimeError, match="device lost"):
+    with pytest.raises(StepFailed, match="device lost"):
         llm.logits([5, FAIL_ID])
     assert len(llm.generate([5, 6], GREEDY).token_ids) == 12
     settle(llm)
@@ -405,7 +406,7 @@ class TestAsyncio:
         llm = open_llm(backend="faulty")
         with pytest.raises(RequestError, match="not a token id"):
             asyncio.run(llm.agenerate([1000], GREEDY))
-        with pytest.raises(RuntimeError, match="device lost"):
+        with pytest.raises(StepFailed, match="device lost"):
             asyncio.run(llm.agenerate([FAIL_ID], GREEDY))
 
     @pytest.mark.parametrize("delay_s", [0, 0.001, 0.15])

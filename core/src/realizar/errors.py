@@ -97,6 +97,10 @@ class EngineFailed(RealizarError):
     """The engine's thread has ended by an exception, which is the cause; it takes requests again once restarted."""
 
 
+class StepFailed(RealizarError):
+    """A step of the engine failed by something unforeseen, which is the cause; no request of it is to blame."""
+
+
 class EngineStalled(RealizarError):
     """The engine has been busy with one step for longer than any step takes."""
 

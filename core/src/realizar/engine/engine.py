@@ -19,7 +19,15 @@ from realizar.engine.runner import ModelRunner
 from realizar.engine.scheduler import Scheduler
 from realizar.engine.sequence import Chunk, Logits, Sequence
 from realizar.engine.stats import Counters, EngineStats, SequenceState
-from realizar.errors import CorruptedLogits, DeadlineExceeded, EngineFailed, QueueFull, RealizarError, TransientFault
+from realizar.errors import (
+    CorruptedLogits,
+    DeadlineExceeded,
+    EngineFailed,
+    QueueFull,
+    RealizarError,
+    StepFailed,
+    TransientFault,
+)
 from realizar.trace import Tracer
 
 log = logging.getLogger(__name__)
@@ -258,7 +266,7 @@ class Engine:
             logits = self._run_again_if_transient(chunks)
         except Exception as error:
             log.exception("a step of %d sequences failed", len(chunks))
-            self._fail([chunk.sequence for chunk in chunks], error)
+            self._fail([chunk.sequence for chunk in chunks], _typed(error))
             return
         finally:
             self._step_began_s = None
@@ -350,3 +358,12 @@ class Engine:
             except Exception:
                 # Whoever waited is gone (a closed event loop); the others must not suffer for it.
                 log.exception("a request could not be told of its error: %s", error)
+
+
+def _typed(error: Exception) -> Exception:
+    """What a step raised, as an error of ours."""
+    if isinstance(error, RealizarError):
+        return error
+    failed = StepFailed(f"a step of the engine failed: {type(error).__name__}: {error}")
+    failed.__cause__ = error
+    return failed

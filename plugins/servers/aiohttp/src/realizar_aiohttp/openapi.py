@@ -17,7 +17,8 @@ from realizar_aiohttp.schema import component_name, components
 
 _STATUSES = {
     "400": "The request does not fit; `param` has the path of the field", "401": "A key is needed",
-    "403": "The name, origin or action is not allowed", "404": "No such model", "413": "The body is too large",
+    "403": "The name, origin or action is not allowed", "404": "No such model", "408": "Not done in its time",
+    "413": "The body is too large", "429": "More than may be; come again after `Retry-After`",
     "501": "The model or server has no use for this", "503": "Loading, ending, or failed; try again",
 }  # fmt: skip
 

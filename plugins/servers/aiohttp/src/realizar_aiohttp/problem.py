@@ -19,6 +19,7 @@ from realizar.errors import (
     QueueFull,
     RealizarError,
     RequestError,
+    StepFailed,
     TemplateError,
     TokenizerError,
     UnsupportedTask,
@@ -76,6 +77,10 @@ def problem_of(error: BaseException) -> Problem:
     for kind, make in _OURS:
         if isinstance(error, kind):
             return make(error)
+    return _unforeseen(error)
+
+
+def _unforeseen(error: BaseException) -> Problem:
     return Problem(
         status=500, code="engine_error", message=f"the request failed inside the server: {type(error).__name__}",
         hint="the server's log has the details under this request's id",
@@ -140,6 +145,11 @@ def _restarting(error: BaseException) -> Problem:
     return _unavailable(RealizarError("the engine has failed and is started again"))
 
 
+def _step_failed(error: BaseException) -> Problem:
+    cause = error.__cause__ or error
+    return _out_of_memory(cause) if isinstance(cause, MemoryError) else _unforeseen(cause)
+
+
 def _out_of_memory(error: BaseException) -> Problem:
     return _unavailable(RealizarError("the server ran out of memory while it computed this"))
 
@@ -150,6 +160,7 @@ _OURS: tuple[tuple[type[BaseException], Callable[[Any], Problem]], ...] = (
     (QueueFull, _full),
     (DeadlineExceeded, _late),
     (EngineFailed, _restarting),
+    (StepFailed, _step_failed),
     (MemoryError, _out_of_memory),
     (UnknownModel, _unknown_model),
     (ModelNotReady, _unavailable),

@@ -9,16 +9,14 @@ from typing import Literal
 
 import attrs
 
-from realizar.errors import CorruptedLogits, EngineFailed, EngineStalled, RealizarError, TransientFault
+from realizar.errors import CorruptedLogits, EngineFailed, EngineStalled, StepFailed, TransientFault
 
 State = Literal["closed", "half-open", "open"]
 
 
 def is_fault(error: BaseException | None) -> bool:
-    """Whether it is the engine's fault; not the request's, nor that of a client who left."""
-    if isinstance(error, (CorruptedLogits, EngineFailed, EngineStalled, TransientFault)):
-        return True
-    return isinstance(error, Exception) and not isinstance(error, RealizarError)
+    """Whether it is the engine's fault; nothing that one request brings about may close a model to the others."""
+    return isinstance(error, (CorruptedLogits, EngineFailed, EngineStalled, StepFailed, TransientFault))
 
 
 @attrs.frozen(eq=False)

@@ -31,7 +31,7 @@ class Context:
 
     @property
     def until_s(self) -> float | None:
-        """When it must be done, on the clock of the event loop."""
+        """When it must be done, on the clock of `time.monotonic`."""
         return None if self.allowed_s is None else self.began_s + self.allowed_s
 
     def left_s(self) -> float | None:

@@ -12,6 +12,9 @@ import attrs
 
 from realizar_aiohttp.resilience.counters import Counters
 
+_ROUNDING = 1e-6
+"""Tokens that sums of fractions may be off."""
+
 
 @attrs.define(eq=False)
 class Bucket:
@@ -56,7 +59,7 @@ class KeyLedger:
             return
         bucket = self._filled(key, self._per_minute)
         lacking = min(tokens, self._per_minute) - bucket.level
-        if lacking > 0:
+        if lacking > _ROUNDING:
             message = f"{tokens} tokens are more than this key has left of its {self._per_minute} a minute"
             raise self._counters.refusal("key_tokens", message, lacking * 60 / self._per_minute)
         bucket.level -= tokens

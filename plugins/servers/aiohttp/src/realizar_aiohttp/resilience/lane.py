@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
@@ -35,8 +36,9 @@ _STATES = {"closed": 0, "half-open": 1, "open": 2}
 
 @attrs.define(eq=False)
 class Seat:
-    """One request's place at an engine. until_s: on the event loop's clock. waits: for the engine, at this moment.
+    """One request's place at an engine.
 
+    until_s: when it must be done, on the clock of `time.monotonic`. waits: for the engine, at this moment.
     stalled_s: how long the step has taken that is taken for a failure.
     """
 
@@ -47,7 +49,7 @@ class Seat:
 
     async def within(self, awaitable: Awaitable[T]) -> T:
         """What the engine gives, if it does in time; raises DeadlineExceeded, EngineStalled."""
-        scope = asyncio.timeout_at(None if self.until_s is None else self.until_s + GRACE_S)
+        scope = asyncio.timeout(None if self.until_s is None else self.until_s - time.monotonic() + GRACE_S)
         try:
             async with scope:
                 self.waits.add(scope)
@@ -107,7 +109,7 @@ class Lane:
                 if self.breaker.leave(attempt, error):
                     self._counters.opened.labels(self.id).inc()
                     log.error("model %s is left alone: %s: %s", self.id, type(error).__name__, error)
-                if isinstance(error, MemoryError):
+                if error is not None and isinstance(error.__cause__ or error, MemoryError):
                     self._degradation.press(f"a step of model {self.id} ran out of memory", error)
 
     def watch(self, llm: LLM, stall_s: float) -> None:
