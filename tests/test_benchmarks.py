@@ -17,10 +17,12 @@ SUITES = {
     "tensor_ops": ["## Linear layers on ", "| Q4_K | "],
     "inference": ["## Lengths", "| tg2 x16 | ", "| pp8 @ d64 | "],
     "cache": ["## Decode with a cache of ", "| tg4 @ d64 | ", "| 256 | "],
+    "serving": ["## 2 streams, medians of 1 rounds", "| realizar | ", " | 0 |"],
     "tokenizer": ["## Tokenizer", "| many scripts | ", " MB of mixed text", "| lines that differ |"],
 }
 SHARED = {"make_random_1b", "random_blocks", "suite", "timing", "tokenizer_peers"}
 WITH_A_REAL_MODEL = {"structured_share"}
+NEEDS_GPU = {"cuda_steps"}
 
 
 @pytest.fixture
@@ -38,7 +40,8 @@ def run(environ):
 
 
 def test_all_suites_are_tested():
-    assert {path.stem for path in BENCHMARKS.glob("*.py")} == set(SUITES) | SHARED | WITH_A_REAL_MODEL
+    others = NEEDS_GPU | SHARED | WITH_A_REAL_MODEL
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == set(SUITES) | others
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -46,6 +49,13 @@ def test_a_suite(run, name):
     printed = run(name, "--quick")
     for part in SUITES[name]:
         assert part in printed, printed
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_GPU))
+def test_a_suite_that_needs_a_gpu(environ, name):
+    line = [sys.executable, str(BENCHMARKS / f"{name}.py"), "1b-q4_k"]
+    done = subprocess.run(line, env=environ | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "cannot run here" in done.stderr
 
 
 @pytest.fixture

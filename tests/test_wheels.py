@@ -12,7 +12,7 @@ import pytest
 
 WHEELHOUSE = os.environ.get("REALIZAR_WHEELHOUSE")
 WHEELS = sorted(Path(WHEELHOUSE).glob("realizar*.whl")) if WHEELHOUSE else []
-PLUGINS = ("gguf", "safetensors", "apr", "bpe", "sentencepiece", "wordpiece", "numba")
+PLUGINS = ("gguf", "safetensors", "apr", "bpe", "sentencepiece", "wordpiece", "numba", "cuda")
 
 pytestmark = pytest.mark.skipif(
     not WHEELHOUSE, reason="REALIZAR_WHEELHOUSE does not name a folder of built wheels; nox -s extras does"
