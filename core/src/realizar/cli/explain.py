@@ -12,6 +12,7 @@ import click
 from realizar.backend import Backend
 from realizar.errors import RequestError
 from realizar.kernel_report import KernelReport, roofline
+from realizar.plugins import host
 from realizar.selection import choose_backend
 
 
@@ -23,7 +24,7 @@ def explain_command() -> None:
 @explain_command.command("kernel")
 @click.argument("name", nargs=-1)
 @click.option("--backend", help="Compute backend; the best one by default.")
-@click.option("--isa", help="Instruction set to compile for; the one in use by default.")
+@click.option("--isa", help="Instruction set, or architecture of a GPU, to compile for; the one in use by default.")
 @click.option("--floor", is_flag=True, help="Measure this machine's memory and arithmetic for the roofline.")
 @click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
 @click.option("--asm", is_flag=True, help="Print the assembly too.")
@@ -31,7 +32,7 @@ def kernel_command(
     name: tuple[str, ...], backend: str | None, isa: str | None, floor: bool, as_json: bool, asm: bool
 ) -> None:
     """Instructions, spills and limits of the kernel NAME, such as: linear Q4_1 decode. Without NAME, list all."""
-    cls, _ = choose_backend(backend)
+    cls = _explained(backend)
     names = cls.explainable()
     if not names:
         raise RequestError(f"backend {cls.name!r} cannot explain its kernels")
@@ -45,6 +46,15 @@ def kernel_command(
         click.echo(_to_json(report, asm=asm))
     else:
         _print(report, asm=asm)
+
+
+def _explained(name: str | None) -> type[Backend]:
+    """The backend of that name, even one that cannot run here: nothing of it is run."""
+    for record in host().records:
+        if (record.kind, record.name, record.status) == ("backend", name, "unavailable"):
+            cls: type[Backend] = record.contribution
+            return cls
+    return choose_backend(name)[0]
 
 
 def _known(name: str, names: Sequence[str], backend: str) -> str:

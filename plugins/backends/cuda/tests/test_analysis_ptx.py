@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from pathlib import Path
 
 import pytest
+
 from realizar_cuda.analysis import Resources, check_ptx, read_resources
 from realizar_cuda.analysis.finding import SEVERITIES
 
@@ -102,10 +105,10 @@ def test_what_is_no_module_is_said(text, bugs):
 
 
 def test_every_class_has_its_planted_case():
-    from test_analysis_source import PLANTED as IN_SOURCE
-
+    text = Path(__file__).with_name("test_analysis_source.py").read_text()
+    in_source = re.findall(r'^    "([A-Z_]+)": """$', text, re.MULTILINE)
     elsewhere = {"PRED_OVERFLOW", "INVALID_SYNTAX", "NO_ENTRY", "HIGH_REG_PRESSURE"}
-    assert set(SEVERITIES) == PLANTED.keys() | IN_SOURCE.keys() | elsewhere
+    assert set(SEVERITIES) == PLANTED.keys() | set(in_source) | elsewhere
 
 
 def section(name: int, kind: int, start: int, size: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 import realizar_cuda
 from realizar_cuda.analysis import Severity, check_source
 from realizar_cuda.analysis.source_tree import functions, walk

@@ -27,6 +27,7 @@ from realizar_cuda.attention import Attributes
 from realizar_cuda.probe import free_memory, probe
 
 if TYPE_CHECKING:
+    from realizar.kernel_report import KernelReport
     from realizar_cuda.kvcache import LayerCache
     from realizar_cuda.staged_step import StagedStep
     from realizar_cuda.weights import Weight
@@ -96,6 +97,18 @@ class CudaBackend(Backend):
     def notes(self) -> Sequence[str]:
         problem = self.runtime.device.compiler.cache.problem
         return (*self.runtime.loader.notes(), *([problem] if problem else []))
+
+    @classmethod
+    def explainable(cls) -> Sequence[str]:
+        from realizar_cuda.explain import catalogue
+
+        return list(catalogue())
+
+    @classmethod
+    def explain(cls, kernel: str, target: str | None = None) -> KernelReport:
+        from realizar_cuda.explain import explain
+
+        return explain(kernel, target)
 
     def close(self) -> None:
         self.runtime.close()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import random
 
 import pytest
 
 from realizar.engine import LLM
+from realizar.errors import ModelError
 from realizar.model_pool import ModelPool
 
 LONG = {"max_tokens": 60}
@@ -47,6 +49,30 @@ async def test_a_crash_ends_what_was_open_in_its_own_shape_and_the_engine_comes_
         assert await ask.metric("engine_restarts_total", model="broken") == 1
         assert await ask.metric("breaker_opened_total") == 0  # all that was one failure
         assert (await other)[0] == 200
+
+
+MESSAGE = "the engine has failed and is started again"
+MESSAGES = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "last"),
+    [
+        ("/api/chat", {**MESSAGES, "options": {"temperature": 0}}, {"error": f"{MESSAGE} (try again shortly)"}),
+        (
+            "/v1/messages", {**MESSAGES, "model": "broken", "max_tokens": 60, "temperature": 0},
+            {"type": "error", "error": {"type": "overloaded_error", "message": f"{MESSAGE} (try again shortly)"}},
+        ),
+    ],
+    ids=["ollama", "anthropic"],
+)  # fmt: skip
+async def test_other_clients_are_told_in_their_own_words(client_of, failing, faults, pool_of, path, body, last):
+    async with client_of(pool_of(broken=failing)) as client:
+        faults.order(*[""] * 8, "crash")
+        async with client.post(path, json=body) as response:
+            assert response.status == 200
+            *_, line = (await response.text()).strip().split("\n")
+    assert json.loads(line.removeprefix("data: ")) == last
 
 
 async def test_failures_open_the_breaker_and_one_attempt_closes_it(client_of, asking, failing, faults, pool_of):
@@ -116,6 +142,20 @@ async def test_a_fallback_answers_while_the_model_fails_and_says_so(client_of, a
         await asyncio.sleep(1.05)
         _, headers, _ = await ask.chat()
         assert "X-Realizar-Backend" not in headers
+
+
+async def test_a_fallback_that_cannot_be_loaded_is_no_answer(client_of, asking, failing, faults, caplog):
+    def load():
+        raise ModelError("the file is gone")
+
+    pool = ModelPool({"broken": lambda: failing}, {"broken": load})
+    pool.load()
+    async with client_of(pool, breaker_failures=1) as client:
+        ask = asking(client)
+        faults.order("raise")
+        assert [(await ask.chat())[0] for _ in range(2)] == [500, 503]
+        assert await ask.metric("fallbacks_total") == 0
+    assert "cannot be loaded: the file is gone" in caplog.text
 
 
 async def test_a_fault_that_passes_is_not_seen(client_of, asking, failing, faults, pool_of):
@@ -230,3 +270,36 @@ async def test_what_was_given_up_comes_back_when_memory_is_enough(client_of, ask
         await ask.until(recovered)
         assert failing.max_waiting == 64
     assert "given up now: nothing" in caplog.text
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_fails_every_answer_is_right_and_no_block_is_lost(
+    client_of, asking, failing, faults, pool_of, settle, seed
+):
+    limits = {"restart_delay_s": 0.02, "breaker_open_s": 0.1, "calm_s": 0.1}
+    async with client_of(pool_of(broken=failing), **limits) as client:
+        ask = asking(client)
+        texts = [[{"role": "user", "content": "x" * n}] for n in (1, 20, 40)]
+        expected = [(await ask.chat(messages=text))[2]["choices"] for text in texts]
+        draw = random.Random(seed)
+        kinds = ["", "raise", "transient", "memory", "nan", "crash"]
+        faults.order(*draw.choices(kinds, weights=[12, 1, 2, 1, 1, 1], k=80))
+        statuses = []
+
+        async def client_that_goes_on(i):
+            for n in range(12):
+                status, _, body = await ask.chat(messages=texts[(i + n) % 3])
+                statuses.append(status)
+                assert status in (200, 500, 503)
+                assert status != 200 or body["choices"] == expected[(i + n) % 3]
+                await asyncio.sleep(draw.random() / 20)
+
+        await asyncio.gather(*(client_that_goes_on(i) for i in range(4)))
+        assert len(set(statuses)) > 1
+        faults.order()
+
+        async def well():
+            return await ask.status("/readyz") == 200 and (await ask.chat())[0] == 200
+
+        await ask.until(well)
+        await settle(failing)

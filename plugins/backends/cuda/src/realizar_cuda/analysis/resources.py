@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator, Mapping
 
 import attrs
+
 from realizar_cuda.analysis.finding import Finding
 
 HIGH_PRESSURE = 64

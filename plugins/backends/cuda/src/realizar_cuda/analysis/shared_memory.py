@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 import attrs
+
 from realizar_cuda.analysis.finding import Finding
 from realizar_cuda.analysis.source_tree import Branch, Code, Function, Loop, Statement, walk
 

@@ -12,7 +12,8 @@ import attrs
 
 _COMMENTS = re.compile(r"//[^\n]*|/\*.*?\*/|^[ \t]*#[^\n]*(?:\\\n[^\n]*)*", re.DOTALL | re.MULTILINE)
 _FUNCTION = re.compile(
-    r"(?P<head>[^;{}()]*?(?:\([^;{}()]*\)[^;{}()]*?)*?)\b(?P<name>\w+)\s*\((?P<params>[^(){}]*)\)\s*(?:const\s*)?\{"
+    r"(?P<head>[^;{}()]*?(?:\((?:[^;{}()]|\([^;{}()]*\))*\)[^;{}()]*?)*?)"
+    r"\b(?P<name>\w+)\s*\((?P<params>[^(){}]*)\)\s*(?:const\s*)?\{"
 )
 _CONTROL = re.compile(r"(for|while|if|else|do|switch)\b")
 _NOT_FUNCTIONS = frozenset({"if", "constexpr", "for", "while", "switch", "return", "sizeof", "alignof"})
@@ -55,6 +56,7 @@ class Function:
     name: str
     line: int
     is_kernel: bool
+    is_template: bool
     params: tuple[str, ...]
     pointers: frozenset[str]
     body: tuple[Code, ...]
@@ -72,7 +74,8 @@ def functions(source: str) -> list[Function]:
         params = [param.strip() for param in re.sub(r"<[^<>]*>", "", match["params"]).split(",") if param.strip()]
         names = tuple(re.findall(r"\w+", re.sub(r"\[.*?\]|=.*", "", param))[-1] for param in params)
         pointers = frozenset(name for name, param in zip(names, params, strict=True) if "*" in param or "[" in param)
-        found.append(Function(match["name"], line, "__global__" in match["head"], names, pointers, tuple(body)))
+        marks = ("__global__" in match["head"], re.search(r"\btemplate\b", match["head"]) is not None)
+        found.append(Function(match["name"], line, *marks, names, pointers, tuple(body)))
     return found
 
 

@@ -39,8 +39,8 @@ template <class KV, int HEAD_DIM, int BLOCK> __global__ void __launch_bounds__(3
   if (!is_value) {
     for (int i = lane; i < a.half; i += 32) {
       const float2 turn = rotation(a.positions[token], a.frequencies[i], a.scale);
-      const float x = row[i], y = row[a.half + i];
-      row[i] = x * turn.x - y * turn.y, row[a.half + i] = y * turn.x + x * turn.y;
+      const float x = row[i], y = row[a.half + i];  // not MISSING_BARRIER: a pair is one lane's alone
+      row[i] = x * turn.x - y * turn.y, row[a.half + i] = y * turn.x + x * turn.y;  // not MISSING_BARRIER: likewise
     }
     __syncwarp();
   }

@@ -15,7 +15,7 @@ extern "C" __global__ void __launch_bounds__(32) route(const float *scores, int 
     float best = -1.f;
     int at = experts;
     for (int e = lane_id(); e < experts; e += 32)
-      if (probability[e] > best) best = probability[e], at = e;
+      if (probability[e] > best) best = probability[e], at = e;  // not MISSING_BARRIER: a lane reads what it wrote itself
     for (int o = 16; o; o >>= 1) {
       const float other = __shfl_xor_sync(ALL_LANES, best, o);
       const int other_at = __shfl_xor_sync(ALL_LANES, at, o);

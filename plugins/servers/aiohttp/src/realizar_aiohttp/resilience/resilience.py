@@ -41,6 +41,16 @@ TICK_S = 0.05
 """Seconds between two looks at the engines."""
 
 
+@attrs.frozen
+class Job:
+    """A prompt to be answered. chat: further arguments of `LLM.astream`."""
+
+    prompt: Prompt
+    params: SamplingParams
+    chat: Mapping[str, Any] = attrs.field(factory=dict)
+    cost: Cost = Cost(0, 0)
+
+
 class Resilience:
     """Lanes by model, accounts by key, and what watches over the engines."""
 
@@ -69,20 +79,17 @@ class Resilience:
         """`LLM.astream`, if the server, the key and the time that is left allow it."""
         context, used = current(), 0
         async with self._seat(model, "generation") as seat:
-            ids = await asyncio.to_thread(lambda: seat.llm.encode(prompt, **chat))
-            cost = Cost(0, 0)
-            if len(ids) < seat.llm.max_model_len:  # else the engine says what is wrong
-                cost = self._admission.cost(seat.llm, len(ids), params.max_tokens, params.n)
-                self._admission.prove(seat.llm, cost, context.left_s())
-            self.keys.take(context.key, cost.tokens)
+            job = await self._admitted(seat.llm, Job(prompt, params, chat))
+            self.keys.take(context.key, job.cost.tokens)
             try:
-                stream = seat.llm.astream(ids, params, deadline_s=context.left_s(), trace=trace)
+                left_s = context.left_s()
+                stream = seat.llm.astream(job.prompt, params, deadline_s=left_s, trace=trace, **job.chat)
                 async with contextlib.aclosing(_timed(stream, seat)) as pieces:
                     async for piece in pieces:
-                        used = max(used, len(ids)) + len(piece.token_ids)
+                        used = max(used, job.cost.prompt) + len(piece.token_ids)
                         yield piece
             finally:
-                self.keys.settle(context.key, cost.tokens, used)
+                self.keys.settle(context.key, job.cost.tokens, used)
 
     async def score(self, model: ServedModel, function: Callable[[ServedModel], tuple[T, int]]) -> tuple[T, int]:
         """What the function returns, which blocks until an engine has answered; in a thread set apart for that.
@@ -142,6 +149,18 @@ class Resilience:
         if llm not in self._revivers:
             self._revivers[llm] = Reviver(model_id, self._limits.restart_delay_s, self.counters)
         return self._revivers[llm]
+
+    async def _admitted(self, llm: LLM, job: Job) -> Job:
+        """The job with its cost, and its prompt as ids, if there is anything that asks what it costs."""
+        limits, left_s = self._limits, current().left_s()
+        if limits.max_wait_s is limits.key_tokens_per_minute is left_s is None:
+            return job
+        ids = await asyncio.to_thread(lambda: llm.encode(job.prompt, **job.chat))
+        if len(ids) >= llm.max_model_len:
+            return Job(ids, job.params)  # the engine says what is wrong
+        cost = self._admission.cost(llm, len(ids), job.params.max_tokens, job.params.n)
+        self._admission.prove(llm, cost, left_s)
+        return Job(ids, job.params, cost=cost)
 
     @contextlib.asynccontextmanager
     async def _seat(self, model: ServedModel, kind: str) -> AsyncIterator[Seat]:
