@@ -8,10 +8,11 @@ import threading
 import click
 import pytest
 
+from realizar.cli.serve import _reload
 from realizar.cli.serve_models import build_pool, measure, served_ids, size_in_bytes
 from realizar.engine.footprint import footprint, plan_model
 from realizar.engine.sizes import BLOCK_SIZE
-from realizar.errors import MemoryExceeded, RequestError
+from realizar.errors import MemoryExceeded, RealizarError, RequestError
 from realizar.model_pool import ModelNotReady, ModelPool, UnknownModel
 
 LOADING = {"backend": "numpy", "max_model_len": 64}
@@ -143,3 +144,31 @@ def test_a_request_that_is_cancelled_or_waits_too_long_leaves_no_lease(models):
 
     asyncio.run(use())
     first.close()
+
+
+def test_a_hangup_says_what_was_loaded_anew_and_what_was_not(models, capsys):
+    """A broken file costs a line, not the model that is being served."""
+    first = build_pool(models[:1], LOADING, names=("a",))
+    first.load()
+    (llm,) = (model.llm for model in first.loaded)
+    loads = [lambda: llm, _broken]
+    pool = ModelPool({"a": lambda: loads.pop(0)()})
+    pool.load()
+    _reload(pool)
+    assert capsys.readouterr().err == "a: not loaded anew: half a file\n"
+    assert pool.loaded[0].llm is llm and llm.alive
+    _reload(first)
+    assert capsys.readouterr().out == "a: loaded anew\n"
+    first.close()
+
+
+def _broken():
+    raise RealizarError("half a file")
+
+
+def test_each_model_may_have_a_stand_in(models):
+    pool = build_pool(models, LOADING, names=("a", "b", "c"), stand_in="numpy")
+    assert all(map(pool.has_fallback, pool.ids))
+    assert not build_pool(models, LOADING).has_fallback(pool.ids[0])
+    assert pool.load_fallback("b").backend_name == "numpy"
+    pool.close()
