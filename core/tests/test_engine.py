@@ -14,13 +14,11 @@ from realizar.engine.engine import Engine
 from realizar.engine.scheduler import Scheduler
 from realizar.engine.sequence import Chunk, Sequence
 from realizar.errors import (
-    CorruptedLogits,
     DeadlineExceeded,
     EngineFailed,
     QueueFull,
     RealizarError,
     StepFailed,
-    TransientFault,
 )
 from realizar.trace import Tracer
 
@@ -492,96 +490,3 @@ class TestBetweenSteps:
             bench.runner.gate.set()
         thread.join(WAIT_S)
         assert type(errors[0]) is (RealizarError if how == "close" else EngineFailed)
-
-
-class TestFaults:
-    """Steps that fail and pass, give no numbers, or do not end."""
-
-    @pytest.fixture
-    def strike(self, bench):
-        """Lets the next steps fail, each with one of these errors."""
-        run = bench.runner.run
-
-        def strike(*errors: Exception) -> None:
-            left = list(errors)
-
-            def failing(chunks: list[Chunk]) -> list[np.ndarray]:
-                if left:
-                    raise left.pop(0)
-                return run(chunks)
-
-            bench.runner.run = failing
-
-        return strike
-
-    def test_a_fault_that_passes_is_tried_once_more_and_leaves_no_trace(self, bench, strike):
-        strike(TransientFault("busy"))
-        request = Request([5, 6], output=3)
-        bench.submit(request)
-        assert request.wait().error is None
-        assert request.seen == [(6, 1), (7, 2), (8, 3)]
-        assert (bench.engine.stats.retried, bench.engine.stats.failed) == (1, 0)
-
-    def test_a_fault_that_stays_is_the_request_s_error(self, bench, strike):
-        strike(TransientFault("busy"), TransientFault("busy again"))
-        request = Request([5, 6])
-        bench.submit(request)
-        assert str(request.wait().error) == "busy again"
-        assert (bench.engine.stats.retried, bench.engine.stats.failed) == (1, 1)
-
-    def test_no_other_failure_is_tried_again(self, bench, strike):
-        strike(RuntimeError("lost"))
-        request = Request([5, 6])
-        bench.submit(request)
-        error = request.wait().error
-        assert isinstance(error, StepFailed)
-        assert str(error) == "a step of the engine failed: RuntimeError: lost"
-        assert isinstance(error.__cause__, RuntimeError)
-        assert bench.engine.stats.retried == 0
-
-    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-    def test_rows_that_are_no_numbers_never_reach_who_wants_every_position(self, bench, bad):
-        run = bench.runner.run
-
-        def spoiled(chunks: list[Chunk]) -> list[np.ndarray]:
-            return [np.where(rows == 101, np.float32(bad), rows) for rows in run(chunks)]
-
-        bench.runner.run = spoiled
-        request = Request([100, 101, 102], output=5, total=3)
-        request.sequence.every_position = True
-        bench.submit(request)
-        error = request.wait().error
-        assert isinstance(error, CorruptedLogits)
-        assert "1 of 6 numbers" in str(error)
-        assert (request.seen, bench.engine.stats.corrupted) == ([], 1)
-
-    def test_a_step_that_goes_on_is_seen(self, bench):
-        assert bench.engine.stats.current_step_s == 0
-        bench.runner.gate.clear()
-        request = Request([1], output=1)
-        bench.submit(request)
-        assert bench.runner.entered.wait(WAIT_S)
-        time.sleep(0.02)
-        assert bench.engine.stats.current_step_s >= 0.02
-        bench.runner.gate.set()
-        request.wait()
-        bench.settle()
-        assert bench.engine.stats.current_step_s == 0
-        assert bench.engine.stats.busy_s >= 0.02
-
-
-def test_the_prefix_cache_can_be_switched_while_it_runs(bench):
-    def cached() -> int:
-        request = Request(list(range(100, 109)), output=1)
-        bench.submit(request)
-        request.wait()
-        bench.settle()
-        return request.sequence.prefix.cached_tokens
-
-    assert [cached(), cached()] == [0, 8]
-    bench.engine.switch_prefix_cache(False)
-    assert [cached(), cached()] == [0, 0]
-    assert not bench.engine.prefix_cache
-    bench.engine.switch_prefix_cache(True)
-    assert [cached(), cached()] == [0, 8]
-    assert bench.engine.stats.blocks_free == 32

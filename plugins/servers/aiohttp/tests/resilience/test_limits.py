@@ -33,10 +33,6 @@ async def test_a_request_that_would_wait_too_long_is_told_to_come_again(client_o
         ask = asking(client)
         assert (await ask.chat())[0] == 200
         assert slow_llm.max_running % 16 == 0
-        async with busy(ask, slow_llm, slow_llm.max_running // 2):
-            status, _, _ = await ask.chat(max_tokens=1)  # nobody waits for more than a step
-            assert status == 200
-        await settle(slow_llm)
         async with busy(ask, slow_llm, slow_llm.max_running):
             waiting = [slow_llm.stream([0] * 100) for _ in range(16)]
             status, headers, body = await ask.chat(max_tokens=1)
@@ -47,6 +43,21 @@ async def test_a_request_that_would_wait_too_long_is_told_to_come_again(client_o
             for stream in waiting:
                 stream.close()
         await settle(slow_llm)
+
+
+async def test_nobody_is_refused_where_all_wait_only_for_the_next_step(client_of, asking, failing, faults, pool_of):
+    async with client_of(pool_of(broken=failing), max_wait_s=1e-6) as client:
+        ask = asking(client)
+        assert (await ask.chat())[0] == 200
+        faults.order("hang")
+        asked = []
+        for open_ones in (1, 2, 3):
+            asked.append(asyncio.create_task(ask.chat()))
+            async with asyncio.timeout(10):
+                while len(failing.sequences) < open_ones and not asked[-1].done():
+                    await asyncio.sleep(0.005)
+        faults.go_on()
+        assert [(await task)[0] for task in asked] == [200, 200, 200]
 
 
 async def test_a_request_that_could_not_be_done_in_its_time_is_not_begun(client_of, asking, slow_llm, pool_of, settle):
