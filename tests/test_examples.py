@@ -10,6 +10,13 @@ import pytest
 
 EXAMPLES = Path(__file__).parent / "examples"
 EXPECTED = {
+    "api_server": ["models: ['example']", "answer: ", "'completion_tokens': ", "stream: ''", "trace: "],
+    "model_cache": [
+        "loaded once for 2 requests",
+        "in memory: ['long'] unloaded: {('short', 'room'): 1}",
+        "'long': 2",
+        "refused: short needs ",
+    ],
     "convert_and_bench_apr": [
         "layout numba-1",
         "open and load, s: prepacked ",
@@ -37,8 +44,8 @@ EXPECTED = {
 def run(environ):
     """Runs an example in a process of its own and checks that it says what is expected."""
 
-    def child(name: str) -> None:
-        line = [sys.executable, str(EXAMPLES / f"{name}.py")]
+    def child(name: str, *args: str) -> None:
+        line = [sys.executable, str(EXAMPLES / f"{name}.py"), *args]
         environ["PYTHONIOENCODING"] = "utf-8"
         done = subprocess.run(line, env=environ, capture_output=True, encoding="utf-8", timeout=600)
         assert done.returncode == 0, done.stderr
@@ -58,6 +65,12 @@ def test_gguf_loading(run):
 
 def test_safetensors_loading(run):
     run("safetensors_loading")
+
+
+@pytest.mark.parametrize("name", ["api_server", "model_cache"])
+def test_on_a_tiny_model(run, environ, write_gguf, name):
+    environ["REALIZAR_BACKEND"] = "numpy"  # nothing to compile
+    run(name, str(write_gguf("F32", seed=1)))
 
 
 @pytest.mark.model

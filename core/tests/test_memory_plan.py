@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from realizar.backend import Bucket, CacheSpec, Step
 from realizar.cli.plan import plan_command
-from realizar.errors import MemoryExceeded, RequestError
+from realizar.errors import MemoryExceeded, PluginError
 from realizar.host_memory import available_memory
 from realizar.memory_plan import MemoryPlan, plan_memory
 from realizar.reference import Numpy64Backend, NumpyBackend
@@ -109,7 +109,7 @@ def test_where_nothing_is_known_nothing_is_said(tmp_path):
 
 @pytest.fixture
 def opened(monkeypatch):
-    monkeypatch.setattr("realizar.cli.plan.open_named", lambda *_, **__: tiny_model().open())
+    monkeypatch.setattr("realizar.engine.footprint.open_named", lambda *_, **__: tiny_model().open())
     monkeypatch.setattr(NumpyBackend, "memory_budget", classmethod(lambda _: 10 << 20))
 
 
@@ -130,4 +130,4 @@ def test_the_command_fails_where_the_model_does_not_fit(opened):
 
 def test_a_cache_type_that_the_backend_lacks_is_refused(opened):
     result = CliRunner().invoke(plan_command, ["tiny", "--backend", "numpy", "--kv-type", "Q4_0"])
-    assert isinstance(result.exception, RequestError)
+    assert isinstance(result.exception, PluginError)

@@ -24,7 +24,7 @@ def test_a_fallback_is_loaded_once_when_it_is_asked_for_and_closed_with_the_rest
 
     pool = ModelPool({"a": make, "b": make}, {"a": make})
     assert (pool.has_fallback("a"), pool.has_fallback("b")) == (True, False)
-    pool.load()
+    pool.load("a", "b")
     assert len(made) == 2
     assert pool.load_fallback("a") is pool.load_fallback("a") is made[2]
     pool.close()

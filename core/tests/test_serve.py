@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from realizar.cli import serve
 from realizar.cli.main import cli
+from realizar.cli.serve_models import model_id
 from realizar.errors import PluginError, RequestError
 from realizar.model_pool import ModelNotReady, ModelPool, UnknownModel
 from realizar.selection import choose_server
@@ -116,13 +117,13 @@ def test_an_id_is_the_alias_or_the_files_name(tmp_path, monkeypatch):
     file, folder = tmp_path / "my.model-Q4.gguf", tmp_path / "minilm"
     file.touch()
     folder.mkdir()
-    assert serve.model_id(str(file)) == "my.model-Q4"
-    assert serve.model_id(str(folder)) == "minilm"
+    assert model_id(str(file)) == "my.model-Q4"
+    assert model_id(str(folder)) == "minilm"
     monkeypatch.chdir(folder)
-    assert serve.model_id(".") == "minilm"
-    assert serve.model_id("smollm2") == "smollm2"
-    assert serve.model_id("hf://org/repo@main") == "repo@main"
-    assert serve.model_id("https://a.example/x.gguf#sha256=00") == "x.gguf"
+    assert model_id(".") == "minilm"
+    assert model_id("smollm2") == "smollm2"
+    assert model_id("hf://org/repo@main") == "repo@main"
+    assert model_id("https://a.example/x.gguf#sha256=00") == "x.gguf"
 
 
 def test_without_a_server_plugin_the_error_says_what_to_install(plugins):

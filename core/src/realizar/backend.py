@@ -202,7 +202,7 @@ class Backend(ABC):
         self.options = options or BackendOptions()
         self.progress = progress
         self.tracer: Tracer | None = None
-        """Where set, `compile`d steps record a span per block."""
+        """Where set, `compile`d steps record a span per block, and if it wants `ops`, one per op that is not fused."""
 
     @classmethod
     @abstractmethod
@@ -366,10 +366,17 @@ class Backend(ABC):
 
     def _walk(self, block: Block, plan: Plan) -> StepFn:
         calls = [self._bind(node, block, plan) for node in block.nodes]
+        named = [(_op_name(node, block), call) for node, call in zip(block.nodes, calls, strict=True)]
 
         def run() -> None:
-            for call in calls:
-                call()
+            tracer = self.tracer
+            if tracer is None or not tracer.ops:
+                for call in calls:
+                    call()
+            else:
+                for name, call in named:
+                    with tracer.span(name, block=block.name):
+                        call()
 
         return run
 
@@ -396,3 +403,9 @@ class Backend(ABC):
         if name in plan.graph.row_values or name == "logits_rows":
             return lambda: array[: step.num_rows]
         return lambda: array[: step.num_tokens]
+
+
+def _op_name(node: Node, block: Block) -> str:
+    """The op and its weights, by local names: "linear self_attn.q_proj"."""
+    weights = [name.removesuffix(".weight") for name in node.inputs if name in block.weights]
+    return " ".join([node.op, *weights])

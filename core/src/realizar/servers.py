@@ -28,7 +28,9 @@ class ServerConfig:
     tls_cert, tls_key: PEM files. strict: refuse fields that are not known instead of naming them in a header.
     max_body_nbytes: of a request. max_json_depth: how deeply its lists and objects may nest.
     write_timeout_s: for how long a client may not read. drain_s: for how long open requests may go on at the end.
-    metrics_compat: metrics also under the names of that engine. limits: how much is taken on, and what failure costs.
+    metrics_compat: metrics also under the names of that engine. allow_manage: requests may load models anew, unload
+    them and save what their cache holds, in session_folder (None: beside the models). limits: how much is taken on,
+    and what failure costs.
     """
 
     host: str = "127.0.0.1"
@@ -46,6 +48,8 @@ class ServerConfig:
     write_timeout_s: float = 60.0
     drain_s: float = 30.0
     metrics_compat: Literal["vllm"] | None = None
+    allow_manage: bool = False
+    session_folder: Path | None = None
     limits: Limits = attrs.field(factory=Limits)
 
     def __attrs_post_init__(self) -> None:

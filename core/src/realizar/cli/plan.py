@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 
 import attrs
 import click
 
-from realizar.architectures.rope import for_texts_of
 from realizar.cli.display import print_table, progress_bars
 from realizar.cli.options import output_format
-from realizar.engine.loader import open_named
-from realizar.engine.sizes import context_of, memory_plan
-from realizar.errors import ModelError, RequestError
+from realizar.engine.footprint import plan_model
 from realizar.memory_plan import MemoryPlan
-from realizar.selection import build_graph, choose_backend
 
 
 @click.command("plan")
@@ -30,16 +25,10 @@ def plan_command(
     model: str, backend: str | None, context: int | None, sequences: int, kv_type: str | None, output: str
 ) -> None:
     """Say what MODEL takes in memory, and the largest context that fits; exit code 1 if it does not fit."""
-    cls, _ = choose_backend(backend)
-    kind = kv_type or cls.kv_types[0]
-    if kind not in cls.kv_types:
-        raise RequestError(f"backend {cls.name!r} cannot keep a {kind} cache; it can: {', '.join(cls.kv_types)}")
-    with progress_bars() as progress, contextlib.closing(open_named(model, progress=progress)) as file:
-        if file.config is None:
-            raise ModelError(f"{file.path}: cannot be run, {file.no_config or 'the file has no model configuration'}")
-        length = context_of(file.config, context)
-        graph = build_graph(for_texts_of(file.config, file.tensors, length), file.tensors)
-        plan = memory_plan(cls, graph, file, kv_type=kind, context=length, sequences=sequences)
+    with progress_bars() as progress:
+        plan = plan_model(
+            model, backend=backend, max_model_len=context, sequences=sequences, kv_type=kv_type, progress=progress
+        )
     if output == "json":
         click.echo(json.dumps(_fields(plan)))
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import signal
 import threading
 from collections.abc import Callable
@@ -13,25 +12,27 @@ from typing import Any
 import click
 
 from realizar.cli.serve_limits import FALLBACK, limit_options, limits_of
-from realizar.engine import LLM
-from realizar.errors import RequestError
+from realizar.cli.serve_models import build_pool, pool_options
+from realizar.errors import RealizarError, RequestError
 from realizar.model_pool import ModelPool
 from realizar.selection import choose_backend, choose_server
 from realizar.servers import Server, ServerConfig
-from realizar.store.names import has_scheme
 
 LOADING = (
     "backend", "threads", "max_model_len", "kv_type", "model_format", "prefix_cache", "draft", "num_drafts",
     "max_waiting", "deterministic",
 )  # fmt: skip
-"""Options that go to `LLM`; the others go to `ServerConfig`."""
+"""Options that go to `LLM`."""
+
+POOLING = ("names", "default", "budget_nbytes", "keep_s")
+"""Options that go to `build_pool`; the others go to `ServerConfig`."""
 
 
 @click.command("serve")
-@click.argument("model")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@pool_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any that is free.")
-@click.option("--served-model-name", help="Id of the model in requests; its alias or the file's name by default.")
 @click.option("--backend", help="Compute backend; the best one by default.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; all cores by default.")
 @click.option("--ctx", "max_model_len", type=click.IntRange(min=1), help="Context length in tokens.")
@@ -58,40 +59,30 @@ LOADING = (
 @click.option("--allow-origin", "allowed_origins", multiple=True, help="A web origin whose pages may ask, with CORS.")
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="PEM certificate chain.")
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="PEM private key.")
+@click.option("--allow-manage", is_flag=True, help="Let requests load models anew, unload them and save their cache.")
 @click.option("--strict", is_flag=True, help="Refuse requests with unknown fields instead of naming them in a header.")
 @click.option("--max-body", "max_body_nbytes", type=click.IntRange(1024), default=8 << 20, show_default=True)
 @click.option("--drain", "drain_s", type=float, default=30.0, show_default=True, help="Seconds for open requests.")
 @click.option("--metrics-compat", type=click.Choice(["vllm"]), help="Metrics also under that engine's names.")
 @limit_options
-def serve_command(
-    model: str, served_model_name: str | None, server_name: str | None, api_key_file: Path | None,
-    **options: Any,
-) -> None:  # fmt: skip
-    """Serve MODEL over HTTP until Ctrl-C or SIGTERM, which let open requests end; a second Ctrl-C does not wait."""
+def serve_command(models: tuple[str, ...], server_name: str | None, api_key_file: Path | None, **options: Any) -> None:
+    """Serve models over HTTP until Ctrl-C or SIGTERM, which let open requests end; a second Ctrl-C does not wait.
+
+    The first is loaded at once, the others when a request names them. SIGHUP loads anew what is loaded.
+    """
     keys = read_keys(api_key_file) if api_key_file is not None else ()
     stand_in, limits = options.pop(FALLBACK), limits_of(options)
     loading = {name: options.pop(name) for name in LOADING}
-    load = functools.partial(LLM, model, **loading)
+    pooling = {name: options.pop(name) for name in POOLING}
     config = ServerConfig(api_keys=keys, limits=limits, **options)
     server = choose_server(server_name)
-    name = served_model_name or model_id(model)
-    fallbacks = {}
     if stand_in is not None:
         choose_backend(stand_in)  # a name that means nothing is refused now, not in the hour of need
-        fallbacks[name] = functools.partial(load, backend=stand_in, kv_type=None)
-    pool = ModelPool({name: load}, fallbacks)
+    pool = build_pool(models, loading, stand_in=stand_in, **pooling)
     try:
         asyncio.run(_serve(server, pool, config))
     finally:
         pool.close()
-
-
-def model_id(model: str) -> str:
-    """How requests call MODEL: the name it was given by, or a file's name without its extension."""
-    if has_scheme(model):
-        return model.partition("#")[0].rstrip("/").rpartition("/")[2]
-    path = Path(model)
-    return path.stem if path.is_file() else path.resolve().name if path.is_dir() else model
 
 
 def read_keys(path: Path) -> tuple[str, ...]:
@@ -119,6 +110,7 @@ async def _serve(server: Server, pool: ModelPool, config: ServerConfig) -> None:
         click.echo(f"{', '.join(pool.ids)}: ready at {url} (Ctrl-C ends)")
 
     _on_signals(stop)
+    _on_hangup(pool)
     serving = asyncio.ensure_future(server.serve(pool, config, listening=at, stop=stop))
     ready = asyncio.ensure_future(announce())
     done, _ = await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
@@ -169,3 +161,20 @@ def _on_signals(stop: asyncio.Event) -> None:
 
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, drain, signum)
+
+
+def _on_hangup(pool: ModelPool) -> None:
+    """SIGHUP loads anew what is loaded, while requests go on."""
+    if hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: _in_thread(lambda: _reload(pool)))
+
+
+def _reload(pool: ModelPool) -> None:
+    """A model that cannot be loaded anew is said and stays as it is."""
+    for model in pool.loaded:
+        try:
+            pool.cache.reload(model.id)
+        except RealizarError as error:
+            click.echo(f"{model.id}: not loaded anew: {error}", err=True)
+        else:
+            click.echo(f"{model.id}: loaded anew")

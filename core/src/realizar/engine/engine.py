@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import attrs
 import numpy as np
 
+from realizar.engine.request_trace import run_traced
 from realizar.engine.runner import ModelRunner
 from realizar.engine.scheduler import Scheduler
 from realizar.engine.sequence import Chunk, Logits, Sequence
@@ -292,12 +294,14 @@ class Engine:
             return self._run(chunks)
 
     def _run(self, chunks: list[Chunk]) -> list[Logits]:
+        is_traced = any(chunk.sequence.trace is not None for chunk in chunks)
+        run = functools.partial(run_traced, self._runner) if is_traced else self._runner.run
         if self._tracer is None:
-            return self._runner.run(chunks)
+            return run(chunks)
         tokens = sum(chunk.count for chunk in chunks)
         phase = "prefill" if any(chunk.count > 1 for chunk in chunks) else "decode"
         with self._tracer.span(phase, tokens=tokens, sequences=len(chunks)):
-            return self._runner.run(chunks)
+            return run(chunks)
 
     def _deliver(self, chunk: Chunk, rows: Logits) -> None:
         """Give a sequence its logits and append what it chose; an exception ends that sequence alone."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from realizar.engine.request_trace import MeasuredTrace, RequestTrace
 from realizar.engine.result import Completion, Piece, Timings, TokenLogprob
 from realizar.engine.sequence import Sequence as EngineSequence
 from realizar.engine.service import ANY_TIME, Service, choice_seed
@@ -56,6 +57,7 @@ class Generation:
         self.sequence = EngineSequence(
             list(prompt_ids), max_total_tokens, self._on_logits, emit, arrival_s=now, priority=service.priority,
             deadline_s=None if service.deadline_s is None else now + service.deadline_s,
+            trace=None if service.trace is None else RequestTrace(service.trace),
         )  # fmt: skip
 
     def _on_logits(self, logits: NDArray[np.float32]) -> int | None:
@@ -123,7 +125,15 @@ class Generation:
         return Completion(
             self._prompt_ids, tuple(self._token_ids), "".join(self._text), finish_reason, logprobs, timings,
             self._index, sequence.prefix,
+            self._trace(now, started),
         )  # fmt: skip
+
+    def _trace(self, now: float, started: float) -> MeasuredTrace | None:
+        """What was measured of its steps, if that was asked for."""
+        sequence = self.sequence
+        if sequence.trace is None:
+            return None
+        return sequence.trace.finish(now - sequence.arrival_s, started - sequence.arrival_s)
 
 
 def _structure(params: SamplingParams, tokenizer: Tokenizer) -> Matcher | None:

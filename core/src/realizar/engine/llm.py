@@ -25,6 +25,7 @@ from realizar.engine.loader import LoadedModel, load_model, open_named
 from realizar.engine.model_info import ModelInfo
 from realizar.engine.pooling import PoolingType
 from realizar.engine.prompt import ChatOptions, Message, Prompt, PromptEncoder, Tools
+from realizar.engine.request_trace import TraceLevel
 from realizar.engine.result import Completion, Piece
 from realizar.engine.runner import ModelRunner
 from realizar.engine.scheduler import Scheduler
@@ -217,16 +218,18 @@ class LLM:
 
     def stream(
         self, prompt: Prompt, params: SamplingParams | None = None, *, tools: Tools = None,
-        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
+        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None,
+        trace: TraceLevel | None = None, **variables: Any,
     ) -> PieceStream:  # fmt: skip
         """The pieces of an answer as they are computed; the last one of each of `params.n` choices has its completion.
 
         The request is submitted at once; closing the stream cancels it. tools and so on: as for `chat`.
         priority: higher ones go first; one step counts like 10 s of waiting. deadline_s: seconds from now, after which
-        DeadlineExceeded is raised instead of further pieces.
+        DeadlineExceeded is raised instead of further pieces. trace: "step", "layer" or "brick" (an op): the completion
+        says what was measured of its steps.
         """
         stream = PieceStream((params or SamplingParams()).n)
-        chat, service = ChatOptions(tools, chat_template, variables), Service(priority, deadline_s)
+        chat, service = ChatOptions(tools, chat_template, variables), Service(priority, deadline_s, trace)
         sequences = self._sequences(prompt, params, stream.emit, chat, service)
         self._engine.submit(*sequences)
         stream.cancel = lambda: self._engine.cancel(*sequences)
@@ -265,7 +268,8 @@ class LLM:
 
     async def astream(
         self, prompt: Prompt, params: SamplingParams | None = None, *, tools: Tools = None,
-        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None, **variables: Any,
+        chat_template: str | None = None, priority: int = 0, deadline_s: float | None = None,
+        trace: TraceLevel | None = None, **variables: Any,
     ) -> AsyncGenerator[Piece, None]:  # fmt: skip
         """`stream`, without blocking the event loop; closing the iterator cancels the request."""
         loop = asyncio.get_running_loop()
@@ -274,7 +278,7 @@ class LLM:
         def emit(item: Piece | BaseException) -> None:
             loop.call_soon_threadsafe(pieces.put_nowait, item)
 
-        chat, service = ChatOptions(tools, chat_template, variables), Service(priority, deadline_s)
+        chat, service = ChatOptions(tools, chat_template, variables), Service(priority, deadline_s, trace)
         sequences = await asyncio.to_thread(self._sequences, prompt, params, emit, chat, service)
         self._engine.submit(*sequences)  # not in that thread: a task cancelled meanwhile must leave no request behind
         left = len(sequences)

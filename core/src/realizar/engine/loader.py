@@ -68,9 +68,7 @@ def load_model(
     graph = build_graph(for_texts_of(file.config, file.tensors, length), file.tensors)
     cls, reason = choose_backend(backend)
     log.info("backend %s (%s)", cls.name, reason)
-    kv_type = options.kv_type or _kv_type(cls, graph)
-    if kv_type not in cls.kv_types:
-        raise PluginError(f"backend {cls.name!r} cannot keep a {kv_type} cache; it can: {', '.join(cls.kv_types)}")
+    kv_type = kv_type_of(cls, graph, options.kv_type)
     if options.deterministic and not cls.batch_invariant:
         raise PluginError(
             f"backend {cls.name!r} gives bits that depend on what is computed beside a request; deterministic needs "
@@ -90,9 +88,17 @@ def load_model(
     return LoadedModel(file, file.config, graph, chosen, weights, kv_type, (end - start) / 1e9)
 
 
-def _kv_type(backend: type[Backend], graph: Graph) -> str:
-    """The backend's default; where nothing is kept from step to step, exact numbers if it can hold them."""
-    return "F32" if not graph.is_causal and "F32" in backend.kv_types else backend.kv_types[0]
+def kv_type_of(backend: type[Backend], graph: Graph, wanted: str | None) -> str:
+    """As wanted, else the backend's default; where nothing is kept from step to step, exact numbers if it has them.
+
+    Raises PluginError for a type that the backend cannot keep.
+    """
+    default = "F32" if not graph.is_causal and "F32" in backend.kv_types else backend.kv_types[0]
+    found = wanted or default
+    if found not in backend.kv_types:
+        known = ", ".join(backend.kv_types)
+        raise PluginError(f"backend {backend.name!r} cannot keep a {found} cache; it can: {known}")
+    return found
 
 
 def _load_weights(backend: Backend, graph: Graph, file: ModelFile, progress: Progress) -> dict[str, Buffer]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from realizar.engine.prefix_cache import PrefixReport
+from realizar.engine.request_trace import MeasuredTrace
 from realizar.sampling import SamplerStep
 
 
@@ -34,7 +35,7 @@ class Completion:
 
     token_ids: includes the end token; text does not. finish_reason: "stop" (an end token, a stop id or a stop
     string) or "length". logprobs: one per token if they were asked for. index: which choice of a request for several.
-    prefix: what the prefix cache had of the prompt, and why no more.
+    prefix: what the prefix cache had of the prompt, and why no more. trace: times of its steps, if they were asked for.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -45,6 +46,7 @@ class Completion:
     timings: Timings
     index: int = 0
     prefix: PrefixReport | None = None
+    trace: MeasuredTrace | None = None
 
     @property
     def cached_tokens(self) -> int:

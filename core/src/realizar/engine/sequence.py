@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from realizar.engine.prefix_cache import PrefixReport
+from realizar.engine.request_trace import RequestTrace
 
 Logits = NDArray[np.float32]
 
@@ -57,6 +58,8 @@ class Sequence:
     num_published: int = 0
     drafts: list[int] = attrs.field(factory=list)
     """Guesses of what follows `token_ids`, of which the next step computes some."""
+    trace: RequestTrace | None = None
+    """Where its steps are noted, if they are."""
     prefix: PrefixReport | None = None
     """What the prefix cache had for it when it was first admitted."""
     rank: tuple[float, int] = (0.0, 0)

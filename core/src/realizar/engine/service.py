@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import attrs
 
+from realizar.engine.request_trace import TraceLevel
 from realizar.errors import RequestError
 from realizar.sampling.philox import philox4x32, random_seed
 
@@ -20,11 +22,13 @@ class Service:
     """What a caller asks of the scheduler.
 
     priority: higher ones go first; one step counts like 10 s of waiting. deadline_s: seconds from now until the
-    request must be done; None: any time. Raises RequestError naming what was found and what was expected.
+    request must be done; None: any time. trace: what is measured of its steps. Raises RequestError naming what was
+    found and what was expected.
     """
 
     priority: int = attrs.field(default=0)
     deadline_s: float | None = attrs.field(default=None)
+    trace: TraceLevel | None = attrs.field(default=None)
 
     @priority.validator
     def _check_priority(self, _: object, value: object) -> None:
@@ -36,6 +40,11 @@ class Service:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if value is not None and not (is_number and 0 < value < math.inf):  # type: ignore[operator]
             raise RequestError(f"deadline_s: found {value!r}, expected seconds, a number above 0, or none")
+
+    @trace.validator
+    def _check_trace(self, _: object, value: object) -> None:
+        if value is not None and value not in get_args(TraceLevel):
+            raise RequestError(f"trace: found {value!r}, expected one of {', '.join(get_args(TraceLevel))}, or none")
 
 
 ANY_TIME = Service()

@@ -41,10 +41,15 @@ def largest_step(graph: Graph, max_model_len: int) -> Bucket:
 
 def cache_spec(layers: tuple[tuple[int, int], ...], max_model_len: int, kv_type: str) -> CacheSpec:
     """Room for one full context, and for more of them while the cache stays within CACHE_NBYTES."""
-    one = -(-max_model_len // BLOCK_SIZE)
     block_nbytes = CacheSpec(layers, 1, BLOCK_SIZE, kv_type).nbytes
+    return CacheSpec(layers, cache_blocks(block_nbytes, max_model_len), BLOCK_SIZE, kv_type)
+
+
+def cache_blocks(block_nbytes: int, max_model_len: int) -> int:
+    """How many blocks of that size the cache has."""
+    one = -(-max_model_len // BLOCK_SIZE)
     affordable = CACHE_NBYTES // max(1, block_nbytes)
-    return CacheSpec(layers, max(one, min(affordable, LIMIT.max_seqs * one)), BLOCK_SIZE, kv_type)
+    return max(one, min(affordable, LIMIT.max_seqs * one))
 
 
 def memory_plan(

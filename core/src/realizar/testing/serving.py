@@ -59,5 +59,5 @@ def pool_of(**models: LLM) -> ModelPool:
         return lambda: llm
 
     pool = ModelPool({name: loader(llm) for name, llm in models.items()})
-    pool.load()
+    pool.load(*models)
     return pool

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from importlib import import_module
@@ -145,6 +148,20 @@ def scripted(plugins: None, write_model: Callable[..., Path]) -> Iterator[Callab
     yield scripted
     for model in models.values():
         model.close()
+
+
+@pytest.fixture
+def command(plugin_folder, write_model):
+    """`realizar serve` of a tiny model, as a process."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("REALIZAR_")}
+    environ = {**kept, "PYTHONPATH": f"{plugin_folder}{os.pathsep}{kept.get('PYTHONPATH', '')}"}
+    environ["REALIZAR_PLUGINS"] = "tiny,aiohttp"
+
+    def start(*args: str, model: str | None = None) -> subprocess.Popen[str]:
+        line = [sys.executable, "-m", "realizar", "serve", model or str(write_model()), "--port", "0", *args]
+        return subprocess.Popen(line, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    return start
 
 
 def pytest_pyfunc_call(pyfuncitem: Any) -> bool | None:

@@ -93,7 +93,8 @@ async def test_asking_for_nothing_is_asking_whether_the_model_is_there(serving):
         for path, body in (("/api/generate", {}), ("/api/chat", {"messages": []})):
             found = await post(client, path, model="tiny", keep_alive="5m", **body)
             assert (found["done"], found["done_reason"]) == (True, "load")
-            assert "stay loaded" in (await post(client, path, status=501, keep_alive=0, **body))["error"]
+            assert "--allow-manage" in (await post(client, path, status=403, keep_alive=0, **body))["error"]
+            assert "a duration" in (await post(client, path, status=400, keep_alive="soon", **body))["error"]
 
 
 @pytest.mark.parametrize(

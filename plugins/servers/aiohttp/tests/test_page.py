@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from realizar.model_pool import ModelPool
 from realizar_aiohttp.static_page import FOLDER
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}
@@ -75,9 +76,9 @@ async def test_the_state_tells_of_a_running_request_without_its_text(serving, sl
     assert set(sequence) == {"id", "tokens", "computed", "max_tokens", "priority", "waiting"}
 
 
-async def test_a_model_that_is_not_loaded_is_said(serving, llm, pool_of):
-    pool = pool_of(tiny=llm)
-    pool._loaders["later"] = lambda: llm
+async def test_a_model_that_is_not_loaded_is_said(serving, llm):
+    pool = ModelPool({"tiny": lambda: llm, "later": lambda: llm})
+    pool.load()
     async with serving(pool) as client:
         state = await (await client.get("/debug/state")).json()
     assert state["models"][1] == {"id": "later", "alive": False, "stats": None, "sequences": []}

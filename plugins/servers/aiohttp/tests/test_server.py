@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 
@@ -139,20 +136,6 @@ def test_the_plugin_offers_one_server(plugins):
     assert choose_server("aiohttp").name == choose_server().name == "aiohttp"
     with pytest.raises(PluginError, match="unknown server 'other'; installed: aiohttp"):
         choose_server("other")
-
-
-@pytest.fixture
-def command(plugin_folder, write_model):
-    """`realizar serve` of a tiny model, as a process."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("REALIZAR_")}
-    environ = {**kept, "PYTHONPATH": f"{plugin_folder}{os.pathsep}{kept.get('PYTHONPATH', '')}"}
-    environ["REALIZAR_PLUGINS"] = "tiny,aiohttp"
-
-    def start(*args: str, model: str | None = None) -> subprocess.Popen[str]:
-        line = [sys.executable, "-m", "realizar", "serve", model or str(write_model()), "--port", "0", *args]
-        return subprocess.Popen(line, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    return start
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -11,6 +11,7 @@ import attrs
 from aiohttp import web
 
 from realizar_aiohttp.service import SERVICE, Service
+from realizar_aiohttp.tracing import TRACES
 
 T = TypeVar("T")
 
@@ -38,10 +39,18 @@ class Call(Generic[T]):
         return {IGNORED: names} if names else {}
 
     def json(self, value: Any, headers: Mapping[str, str] | None = None) -> web.Response:
-        """A response of JSON."""
+        """A response of JSON; an object, or the last of a list, also has what was measured, if that was asked for."""
+        if (traces := TRACES.get()) is not None:
+            value = _with(value, traces.member)
         return web.Response(
             body=to_json(value), content_type="application/json", headers={**self.headers, **(headers or {})}
         )
+
+
+def _with(value: Any, member: Mapping[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {**value, **member}
+    return [*value[:-1], _with(value[-1], member)] if isinstance(value, list) and value else value
 
 
 def to_json(value: Any) -> bytes:

@@ -15,6 +15,7 @@ from realizar.engine.prompt import Prompt
 from realizar.model_pool import ServedModel
 from realizar.sampling import SamplingParams
 from realizar_aiohttp.service import Service
+from realizar_aiohttp.tracing import TRACES
 
 
 @attrs.frozen
@@ -40,6 +41,15 @@ def num_answers(jobs: Sequence[Job]) -> int:
 
 async def pieces(service: Service, model: ServedModel, jobs: Sequence[Job]) -> Pieces:
     """The pieces of all jobs as they come; leaving ends those that are not done. The first error ends all."""
+    traces = TRACES.get()
+    async with contextlib.aclosing(_interleaved(service, model, jobs)) as stream:
+        async for index, piece in stream:
+            if traces is not None:
+                traces.note(index, piece)
+            yield index, piece
+
+
+async def _interleaved(service: Service, model: ServedModel, jobs: Sequence[Job]) -> Pieces:
     if len(jobs) == 1:
         async with contextlib.aclosing(_measured(service, model, jobs[0])) as only:
             async for piece in only:
@@ -89,8 +99,10 @@ async def _pump(
 
 async def _measured(service: Service, model: ServedModel, job: Job) -> AsyncGenerator[Piece, None]:
     """The pieces of one job, each noted in the metrics."""
+    asked = TRACES.get()
+    level = None if asked is None else asked.level
     with service.metrics.generation(model.id, job.params.n) as meter:
-        generated = service.resilience.generate(model, job.prompt, job.params, job.chat)
+        generated = service.resilience.generate(model, job.prompt, job.params, job.chat, level)
         async with contextlib.aclosing(generated) as stream:
             async for piece in stream:
                 meter.piece(piece)

@@ -14,6 +14,7 @@ from prometheus_client.samples import Sample
 
 from realizar.engine import Piece
 from realizar.model_pool import ModelPool
+from realizar_aiohttp.pool_metrics import PoolMetrics
 from realizar_aiohttp.recent import Recent
 
 _SHORT = (.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640)  # fmt: skip
@@ -76,6 +77,7 @@ class Metrics:
         self.request_generation = histogram("request_generation_tokens", "Tokens of an answer.", _TOKENS)
         self.recent = Recent()
         registry.register(_EngineGauges(pool))
+        registry.register(PoolMetrics(pool))
         self._vllm = CollectorRegistry()
         if vllm_names:
             self._vllm.register(_Renamed(registry, VLLM_NAMES))

@@ -14,6 +14,7 @@ from realizar.errors import (
     ContextOverflow,
     DeadlineExceeded,
     EngineFailed,
+    MemoryExceeded,
     ModelError,
     QueueFull,
     RealizarError,
@@ -116,6 +117,13 @@ def _broken_model(error: BaseException) -> Problem:
     return Problem(status=500, code="engine_error", message=str(error))
 
 
+def _too_large(error: BaseException) -> Problem:
+    return Problem(
+        status=503, code="model_does_not_fit", param="model", message=str(error),
+        hint="trying again does not help: start the server with a larger --memory-budget or a smaller --ctx",
+    )  # fmt: skip
+
+
 def _full(error: Any) -> Problem:
     return Problem(
         status=429, code="queue_full", message=str(error), hint="send fewer requests at a time",
@@ -156,6 +164,7 @@ _OURS: tuple[tuple[type[BaseException], Callable[[Any], Problem]], ...] = (
     (MemoryError, _out_of_memory),
     (UnknownModel, _unknown_model),
     (ModelNotReady, _unavailable),
+    (MemoryExceeded, _too_large),
     (UnsupportedTask, lambda error: not_implemented(str(error))),
     (ModelError, _broken_model),
     (RequestError, _refused),

@@ -14,6 +14,7 @@ from realizar_aiohttp.call import Call, to_json
 from realizar_aiohttp.problem import Problem, problem_of
 from realizar_aiohttp.service import log
 from realizar_aiohttp.shapes import anthropic_error, ollama_error, openai_error
+from realizar_aiohttp.tracing import TRACES
 
 
 @attrs.frozen
@@ -88,7 +89,10 @@ class EventStream:
 
 @contextlib.asynccontextmanager
 async def event_stream(call: Call[Any], framing: Framing) -> AsyncIterator[EventStream]:
-    """A stream for as long as the block lasts; what the block raises after the first event is sent as an event."""
+    """A stream for as long as the block lasts; what the block raises after the first event is sent as an event.
+
+    What was measured goes before the end, as an event of its own.
+    """
     stream = EventStream(call, framing)
     alive = asyncio.create_task(stream.keep_alive())
     try:
@@ -102,6 +106,9 @@ async def event_stream(call: Call[Any], framing: Framing) -> AsyncIterator[Event
         if problem.status >= 500:
             log.exception("%s failed after its first event", call.request.path)
         await stream.send(framing.problem(problem))
+    else:
+        if (traces := TRACES.get()) is not None and traces.found:
+            await stream.send({"object": "trace", "type": "trace", "choices": [], **traces.member})
     finally:
         alive.cancel()
         await asyncio.gather(alive, return_exceptions=True)

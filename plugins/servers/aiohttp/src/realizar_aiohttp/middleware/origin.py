@@ -14,7 +14,8 @@ CORS = web.RequestKey("cors", dict[str, str])
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, DELETE",
     "Access-Control-Allow-Headers": (
-        "Authorization, Content-Type, X-Api-Key, X-Request-Id, X-Request-Timeout, Traceparent, Anthropic-Version"
+        "Authorization, Content-Type, X-Api-Key, X-Request-Id, X-Request-Timeout, X-Trace-Level, Traceparent, "
+        "Anthropic-Version"
     ),
     "Access-Control-Max-Age": "600",
 }

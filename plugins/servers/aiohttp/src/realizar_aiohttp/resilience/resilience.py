@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from realizar.engine import LLM, Piece
 from realizar.engine.prompt import Prompt
+from realizar.engine.request_trace import TraceLevel
 from realizar.errors import DeadlineExceeded
 from realizar.limits import Limits
 from realizar.model_pool import ModelPool, ServedModel
@@ -72,15 +73,17 @@ class Resilience:
         return self._lanes[model_id]
 
     async def generate(
-        self, model: ServedModel, prompt: Prompt, params: SamplingParams, chat: Mapping[str, Any]
-    ) -> AsyncGenerator[Piece, None]:
+        self, model: ServedModel, prompt: Prompt, params: SamplingParams, chat: Mapping[str, Any],
+        trace: TraceLevel | None = None,
+    ) -> AsyncGenerator[Piece, None]:  # fmt: skip
         """`LLM.astream`, if the server, the key and the time that is left allow it."""
         context, used = current(), 0
         async with self._seat(model, "generation") as seat:
             job = await self._admitted(seat.llm, Job(prompt, params, chat))
             self.keys.take(context.key, job.cost.tokens)
             try:
-                stream = seat.llm.astream(job.prompt, params, deadline_s=context.left_s(), **job.chat)
+                left_s = context.left_s()
+                stream = seat.llm.astream(job.prompt, params, deadline_s=left_s, trace=trace, **job.chat)
                 async with contextlib.aclosing(_timed(stream, seat)) as pieces:
                     async for piece in pieces:
                         used = max(used, job.cost.prompt) + len(piece.token_ids)

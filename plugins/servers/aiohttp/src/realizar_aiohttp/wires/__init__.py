@@ -6,6 +6,7 @@ from realizar_aiohttp.wires import (
     anthropic_messages,
     llama_server_completion,
     llama_server_props,
+    llama_server_slots,
     ollama_embed,
     ollama_generation,
     ollama_models,
@@ -22,7 +23,7 @@ from realizar_aiohttp.wires import (
 
 WIRES: tuple[ModuleType, ...] = (
     openai_chat, openai_completions, openai_embeddings, openai_models, anthropic_messages, ollama_generation,
-    ollama_embed, ollama_models, llama_server_completion, llama_server_props, tokenization, rerank, rust_generation,
-    rust_scoring, rust_status,
+    ollama_embed, ollama_models, llama_server_completion, llama_server_props, llama_server_slots, tokenization,
+    rerank, rust_generation, rust_scoring, rust_status,
 )  # fmt: skip
 """Every family, in the order of the OpenAPI document."""

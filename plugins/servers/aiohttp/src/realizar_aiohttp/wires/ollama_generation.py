@@ -18,12 +18,21 @@ from realizar_aiohttp.call import Call
 from realizar_aiohttp.constraint import constrained
 from realizar_aiohttp.fields import field
 from realizar_aiohttp.generation import Job, completions, pieces
-from realizar_aiohttp.problem import not_implemented, not_supported
+from realizar_aiohttp.managing import prove_managing
+from realizar_aiohttp.problem import not_supported
 from realizar_aiohttp.routes import Route
 from realizar_aiohttp.sse import NDJSON, event_stream
 from realizar_aiohttp.tools import MAX_TOOLS, openai_tools
 from realizar_aiohttp.turn import Begun, Turn
-from realizar_aiohttp.wires.ollama_options import OllamaRequest, lease, logprobs_of, stamp, statistics
+from realizar_aiohttp.wires.ollama_options import (
+    OllamaRequest,
+    apply_keep_alive,
+    lease,
+    logprobs_of,
+    plain_id,
+    stamp,
+    statistics,
+)
 from realizar_aiohttp.wires.openai_messages import tool_call
 
 
@@ -92,9 +101,12 @@ async def generate(call: Call[GenerateRequest]) -> web.StreamResponse:
         if getattr(body, name):
             raise not_supported(name, "is not served; templates come from the model, and it reads only text")
     params, constraint = body.params(), body.constraint
+    if not body.prompt and body.keep_s == 0:
+        return _unload(call, _response)
     async with lease(call.service.pool, body.model) as model:
+        apply_keep_alive(call, model.id)
         if not body.prompt:
-            return _loaded(call, model, _response)
+            return _loaded(call, model.id, _response)
         body.prove_thinks(model)
         if body.raw or model.llm.tokenizer.spec.chat_template is None:
             job = Job(await asyncio.to_thread(model.llm.encode, body.prompt), params)
@@ -111,9 +123,12 @@ async def chat(call: Call[ChatRequest]) -> web.StreamResponse:
     """Answer a conversation."""
     body = call.body
     turn = body.turn()
+    if not body.messages and body.keep_s == 0:
+        return _unload(call, _message)
     async with lease(call.service.pool, body.model) as model:
+        apply_keep_alive(call, model.id)
         if not body.messages:
-            return _loaded(call, model, _message)
+            return _loaded(call, model.id, _message)
         body.prove_thinks(model)
         return await _answer(call, model, await turn.begin(model), _message)
 
@@ -136,11 +151,20 @@ def _message(answer: Answer) -> dict[str, Any]:
     return {"message": {**message, **({"tool_calls": calls} if calls else {})}}
 
 
-def _loaded(call: Call[Any], model: ServedModel, member: Member) -> web.Response:
-    if call.body.keep_alive in (0, "0"):
-        raise not_implemented("models stay loaded for as long as the server runs; keep_alive 0 is not served")
-    head = {"model": model.id, "created_at": stamp()}
-    return call.json({**head, **member(Answer()), "done": True, "done_reason": "load"})
+def _loaded(call: Call[Any], model_id: str, member: Member, reason: str = "load") -> web.Response:
+    return call.json(
+        {"model": model_id, "created_at": stamp(), **member(Answer()), "done": True, "done_reason": reason}
+    )
+
+
+def _unload(call: Call[Any], member: Member) -> web.Response:
+    """Let the model go once nobody uses it; one that is not loaded is not loaded for that."""
+    prove_managing(call, "unload a model")
+    pool = call.service.pool
+    name = plain_id(pool, call.body.model) or pool.ids[0]
+    pool.prove_known(name)
+    apply_keep_alive(call, name)
+    return _loaded(call, name, member, "unload")
 
 
 async def _answer(

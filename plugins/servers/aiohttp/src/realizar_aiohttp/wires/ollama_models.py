@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib.metadata import version
 from typing import Any
 
@@ -18,7 +19,7 @@ from realizar_aiohttp.turn import tells_of_tools
 from realizar_aiohttp.wires.ollama_options import lease, stamp
 
 _NEVER = "9999-12-31T23:59:59Z"
-"""When a model is unloaded."""
+"""When a model is unloaded that stays."""
 
 
 @attrs.frozen(kw_only=True)
@@ -31,14 +32,17 @@ class ShowRequest:
 
 
 async def tags(call: Call[None]) -> web.Response:
-    """The models that are loaded; what is still being loaded has no size yet."""
-    return call.json({"models": [_entry(model) for model in call.service.pool.loaded]})
+    """Every model; what is not loaded has only a name yet."""
+    pool = call.service.pool
+    loaded = {model.id: model for model in pool.loaded}
+    listed = [_entry(loaded[name]) if name in loaded else _named(name) for name in pool.ids]
+    return call.json({"models": listed})
 
 
 async def running(call: Call[None]) -> web.Response:
-    """The same, with when they are unloaded: not while the server runs."""
+    """Those in memory, with when they are unloaded if nobody asks."""
     extra = [
-        {**_entry(model), "expires_at": _NEVER, "size_vram": 0, "context_length": model.llm.max_model_len}
+        {**_entry(model), "expires_at": _expires_at(model), "size_vram": 0, "context_length": model.llm.max_model_len}
         for model in call.service.pool.loaded
     ]
     return call.json({"models": extra})
@@ -76,11 +80,20 @@ async def ollama_version(call: Call[None]) -> web.Response:
 
 def _entry(model: ServedModel) -> dict[str, Any]:
     info = model.llm.info
-    name = model.id if ":" in model.id else f"{model.id}:latest"
     return {
-        "name": name, "model": name, "modified_at": stamp(info.modified_s), "size": info.nbytes,
+        **_named(model.id), "modified_at": stamp(info.modified_s), "size": info.nbytes,
         "digest": info.digest, "details": _details(model), "capabilities": _capabilities(model),
     }  # fmt: skip
+
+
+def _named(model_id: str) -> dict[str, Any]:
+    name = model_id if ":" in model_id else f"{model_id}:latest"
+    return {"name": name, "model": name}
+
+
+def _expires_at(model: ServedModel) -> str:
+    expires_s = model.expires_s
+    return _NEVER if expires_s is None else stamp(time.time() + expires_s - time.monotonic())
 
 
 def _details(model: ServedModel) -> dict[str, Any]:

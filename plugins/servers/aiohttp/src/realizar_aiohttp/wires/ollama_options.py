@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +13,7 @@ from realizar.engine import Completion
 from realizar.model_pool import ModelPool, ServedModel
 from realizar.sampling import SamplingParams
 from realizar.sampling.params import DEFAULT_SAMPLERS
+from realizar_aiohttp.call import Call
 from realizar_aiohttp.constraint import ANY_OBJECT, Constraint
 from realizar_aiohttp.fields import field
 from realizar_aiohttp.problem import wrong_value
@@ -64,11 +66,24 @@ class OllamaRequest:
     think: bool | str | None = field(None, "whether the model may reason, or how much", max_chars=16)
     logprobs: bool = field(False)
     top_logprobs: int | None = field(None, low=0, high=MAX_LOGPROBS)
-    keep_alive: str | float | None = field(None, "not used: models stay loaded", max_chars=32)
+    keep_alive: str | float | None = field(
+        None, "how long the model stays unused: seconds, 5m, 0: not at all, below 0: until its room is needed; "
+        "used if the server was started with --allow-manage", max_chars=32,
+    )  # fmt: skip
 
     def params(self) -> SamplingParams:
         """The parameters as the engine takes them."""
         return self.options.params((self.top_logprobs or 0) if self.logprobs else None)
+
+    @property
+    def keep_s(self) -> float | None:
+        """`keep_alive` in seconds; below 0 and None: not bounded. Raises Problem for what is no duration."""
+        if self.keep_alive is None:
+            return None
+        seconds = _duration_s(str(self.keep_alive))
+        if seconds is None:
+            raise wrong_value("keep_alive", repr(self.keep_alive), "seconds, or a duration such as 5m or 1h30m")
+        return seconds
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -92,8 +107,33 @@ class OllamaRequest:
 
 
 def lease(pool: ModelPool, name: str | None) -> AbstractAsyncContextManager[ServedModel]:
-    """The model of that name; Ollama puts ":latest" behind names without a tag."""
-    return pool.lease(name if name in pool.ids else (name or "").removesuffix(":latest"))
+    """The model of that name."""
+    return pool.lease(plain_id(pool, name))
+
+
+def plain_id(pool: ModelPool, name: str | None) -> str:
+    """The id that a name means; Ollama puts ":latest" behind names without a tag. Empty: the default."""
+    return name if name in pool.ids else (name or "").removesuffix(":latest")
+
+
+def apply_keep_alive(call: Call[Any], model_id: str) -> None:
+    """Let the model stay as long as the request says, if requests may say so; otherwise nothing changes."""
+    keep_s = call.body.keep_s
+    if call.body.keep_alive is not None and call.service.config.allow_manage:
+        call.service.pool.cache.keep(model_id, None if keep_s is None or keep_s < 0 else keep_s)
+
+
+_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _duration_s(text: str) -> float | None:
+    """Go's durations, and plain seconds; None if it is neither."""
+    if re.fullmatch(r"-?\d+(\.\d+)?", text, re.ASCII):
+        return float(text)
+    if not re.fullmatch(r"-?(\d+(\.\d+)?(ms|s|m|h))+", text, re.ASCII):
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+    return (-1 if text[0] == "-" else 1) * sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 def stamp(seconds: float | None = None) -> str:

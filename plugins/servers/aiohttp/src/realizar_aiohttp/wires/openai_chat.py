@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from typing import Any
 
 import attrs
 from aiohttp import web
 
-from realizar.engine import Completion, Piece
+from realizar.engine import LLM, Completion, Piece
 from realizar.model_pool import ServedModel
 from realizar.tool_calls import CallArguments, CallBegin, CallEnd, Content, Delta, Reasoning
 from realizar_aiohttp.answer import Answer
@@ -25,11 +26,6 @@ from realizar_aiohttp.wires.openai_constraints import OpenAIConstraints
 from realizar_aiohttp.wires.openai_logprobs import chat_logprobs
 from realizar_aiohttp.wires.openai_messages import Message, template_messages
 from realizar_aiohttp.wires.openai_sampling import MAX_LOGPROBS, envelope, usage
-
-OWN_NAMES = (
-    "chat_template", "tools", "messages", "add_generation_prompt", "documents", "prompt", "params", "self",
-)  # fmt: skip
-"""What a request may not give to the chat template as a variable."""
 
 
 @attrs.frozen(kw_only=True)
@@ -68,10 +64,14 @@ class ChatRequest(OpenAIConstraints):
     def _variables(self) -> dict[str, Any]:
         """Variables of the template; never the template itself, nor an argument of ours."""
         given = self.chat_template_kwargs or {}
-        for name in OWN_NAMES:
-            if name in given:
+        for name in given:
+            if name in _OUR_NAMES:
                 raise wrong_value(f"chat_template_kwargs.{name}", "a name of the server's own", "a variable")
         return given if self.reasoning_effort is None else {"reasoning_effort": self.reasoning_effort, **given}
+
+
+_OUR_NAMES = {*inspect.signature(LLM.astream).parameters, "messages", "add_generation_prompt", "documents"}
+"""What a variable of the template cannot be called: arguments of the engine, and what it gives the template itself."""
 
 
 async def chat_completions(call: Call[ChatRequest]) -> web.StreamResponse:

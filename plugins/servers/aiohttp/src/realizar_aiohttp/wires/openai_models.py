@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from realizar.model_pool import ModelPool, ServedModel, UnknownModel
+from realizar.model_pool import ModelPool, ServedModel
 from realizar_aiohttp.call import Call
 from realizar_aiohttp.routes import Route
 
@@ -20,15 +20,15 @@ async def models(call: Call[None]) -> web.Response:
 async def model(call: Call[None]) -> web.Response:
     """One of them."""
     pool, name = call.service.pool, call.request.match_info["model"]
-    if name not in pool.ids:
-        raise UnknownModel(f"model: found {name[:200]!r}, this server has {', '.join(map(repr, pool.ids))}")
+    pool.prove_known(name)
     return call.json(_entry(name, pool))
 
 
 def _entry(name: str, pool: ModelPool) -> dict[str, Any]:
-    """OpenAI's fields, vLLM's max_model_len and llama.cpp's meta; the latter two once the model is loaded."""
+    """OpenAI's fields and whether it is loaded; if so, vLLM's max_model_len and llama.cpp's meta too."""
     loaded = {served.id: served for served in pool.loaded}.get(name)
-    entry = {"id": name, "object": "model", "created": loaded.created if loaded else 0, "owned_by": "realizar"}
+    created = loaded.created if loaded else 0
+    entry = {"id": name, "object": "model", "created": created, "owned_by": "realizar", "loaded": loaded is not None}
     return entry if loaded is None else {**entry, **_sizes(loaded)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import attrs
@@ -10,7 +11,8 @@ from aiohttp import web
 from realizar.model_pool import ServedModel
 from realizar_aiohttp.call import Call
 from realizar_aiohttp.fields import field
-from realizar_aiohttp.problem import Problem, not_implemented
+from realizar_aiohttp.managing import prove_managing
+from realizar_aiohttp.problem import not_implemented, not_supported
 from realizar_aiohttp.recent import Recent, percentile
 from realizar_aiohttp.routes import Handler, Route
 from realizar_aiohttp.wires.openai_embeddings import EmbeddingsRequest, embeddings
@@ -50,11 +52,16 @@ def _described(found: ServedModel) -> dict[str, Any]:
 
 
 async def reload(call: Call[ReloadRequest]) -> web.Response:
-    """Refused: reading a model again is managing, which this server does not offer yet."""
-    raise Problem(
-        status=403, code="management_disabled", message="models cannot be reloaded through this server",
-        hint="restart it to read a model again",
-    )  # fmt: skip
+    """Read a served model again, while requests go on; the answer comes when new ones get it."""
+    prove_managing(call, "load a model anew")
+    if call.body.path is not None:
+        raise not_supported("path", "a request cannot name a file", "name a served model")
+    pool = call.service.pool
+    name = call.body.model or pool.ids[0]
+    started_s = time.perf_counter()
+    await pool.reload(name)
+    took_ms = (time.perf_counter() - started_s) * 1e3
+    return call.json({"success": True, "message": f"{name} was loaded anew", "reload_time_ms": round(took_ms)})
 
 
 async def status(call: Call[None]) -> web.Response:
@@ -121,7 +128,7 @@ ROUTES = (
     Route("GET", "/models", models, None, "Models that are served"),
     Route("GET", "/realize/model", model, None, "The default model"),
     Route("POST", "/realize/embed", embeddings, EmbeddingsRequest, "Vectors for texts"),
-    Route("POST", "/realize/reload", reload, ReloadRequest, "Refused"),
+    Route("POST", "/realize/reload", reload, ReloadRequest, "Load a model anew"),
     Route("GET", "/v1/metrics", status, None, "Speeds and latencies as JSON"),
     Route("GET", "/metrics/dispatch", dispatch, None, "Generations by kind of device"),
     Route("POST", "/metrics/dispatch/reset", reset_dispatch, None, "Count anew"),
