@@ -62,7 +62,7 @@ def test_once_prints_and_ends(monkeypatch):
     async def state(url: str, key: str | None) -> dict:
         return STATE
 
-    monkeypatch.setattr(top, "_state", state)
+    monkeypatch.setattr(top, "fetch_state", state)
     result = CliRunner().invoke(top.top_command, ["--once"])
     assert result.exit_code == 0
     assert "3 open requests" in result.output

@@ -104,3 +104,55 @@ def test_nothing_runs(monkeypatch):
     monkeypatch.setattr(doctor, "choose_backend", none)
     shown = json.loads(CliRunner().invoke(doctor.doctor_command, ["--json"]).output)
     assert {"name": "backend", "status": "failed"}.items() <= next(c for c in shown if c["name"] == "backend").items()
+
+
+STATS = {"running": 1, "waiting": 2}
+
+
+def _state(alive=True, **lane):
+    model = {"id": "a", "alive": alive, "stats": STATS}
+    lanes = [{"id": "a", "breaker": "closed", "stalled": False, "retry_after_s": 0, **lane}]
+    resilience = {"lanes": lanes, "degradation": {"level": 0, "given_up": []}}
+    return {"draining": False, "open_requests": 3, "models": [model], "resilience": resilience}
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "words"),
+    [
+        (_state(), "ok", "1 running, 2 waiting"),
+        (_state(alive=False), "failed", "stopped"),
+        (_state(stalled=True), "failed", "stalled"),
+        (_state(breaker="open", retry_after_s=4.5), "warning", "tried again in 4.5 s"),
+        ({**_state(), "models": [{"id": "a", "alive": False, "stats": None}]}, "ok", "not loaded"),
+        (
+            {"draining": False, "open_requests": 0, "models": [{"id": "a", "alive": True, "stats": STATS}]},
+            "ok",
+            "1 run",
+        ),
+    ],
+)
+def test_a_served_model(state, status, words):
+    check = {check.name: check for check in doctor.server(state)}["served a"]
+    assert check.status == status
+    assert words in check.detail
+
+
+def test_a_server_that_ends_or_is_short_of_memory():
+    state = {**_state(), "draining": True}
+    state["resilience"]["degradation"]["given_up"] = ["prefix cache"]
+    checks = {check.name: check for check in doctor.server(state)}
+    assert checks["server"].status == "warning"
+    assert checks["memory of the server"].detail == "given up: prefix cache"
+
+
+def test_the_command_looks_at_a_server(monkeypatch, tmp_path):
+    async def fetch(url, key):
+        assert (url, key) == ("http://x", "k")
+        return _state(alive=False)
+
+    (tmp_path / "key").write_text("k\n")
+    monkeypatch.setattr(doctor, "fetch_state", fetch)
+    args = ["--server", "http://x", "--api-key-file", str(tmp_path / "key")]
+    result = CliRunner().invoke(doctor.doctor_command, args)
+    assert result.exit_code == 1
+    assert "its engine has stopped" in result.output

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import attrs
 import click
 
 from realizar.cli.display import print_table
+from realizar.cli.server_state import fetch_state
 from realizar.errors import RealizarError
 from realizar.host_memory import available_memory
 from realizar.plugins import host
@@ -36,10 +39,15 @@ class Check:
 
 
 @click.command("doctor")
+@click.option("--server", "url", help="Look at the server at this URL too.")
+@click.option("--api-key-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its key.")
 @click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
-def doctor_command(as_json: bool) -> None:
+def doctor_command(url: str | None, api_key_file: Path | None, as_json: bool) -> None:
     """Look at Python, memory, disk, plugins, backends and models; exit code 1 if no model could run."""
     checks = [check for look in CHECKS for check in look()]
+    if url is not None:
+        key = None if api_key_file is None else api_key_file.read_text(encoding="utf-8").strip()
+        checks += server(asyncio.run(fetch_state(url, key)))
     if as_json:
         click.echo(json.dumps([attrs.asdict(check) for check in checks], indent=1))
     else:
@@ -122,6 +130,36 @@ def models() -> Iterator[Check]:
             yield Check(f"model {model.name}", "warning", model.detail, f"realizar pull {model.name}")
     names = ", ".join(model.name for model in stored if model.status == "ready")
     yield Check("models", "ok", names or "none yet", "" if names else "realizar pull smollm2")
+
+
+def server(state: dict[str, Any]) -> Iterator[Check]:
+    """What a server says of itself: engines, breakers, what it has given up for want of memory."""
+    ending = "no new requests are taken" if state["draining"] else ""
+    busy = f"{state['open_requests']} open requests"
+    yield Check("server", "warning" if ending else "ok", busy, ending)
+    resilience = state.get("resilience", {})
+    lanes = {lane["id"]: lane for lane in resilience.get("lanes", ())}
+    for model in state["models"]:
+        yield _served(model, lanes.get(model["id"], {}))
+    if given_up := resilience.get("degradation", {}).get("given_up"):
+        yield Check(
+            "memory of the server", "warning", f"given up: {', '.join(given_up)}", "serve fewer or smaller models"
+        )
+
+
+def _served(model: dict[str, Any], lane: dict[str, Any]) -> Check:
+    name, stats = f"served {model['id']}", model["stats"]
+    if stats is None:
+        return Check(name, "ok", "not loaded")
+    numbers = f"{stats['running']} running, {stats['waiting']} waiting"
+    if not model["alive"] or lane.get("stalled"):
+        return Check(
+            name, "failed", f"its engine has {'stalled' if model['alive'] else 'stopped'}", "see the server's log"
+        )
+    if lane.get("breaker", "closed") != "closed":
+        detail = f"left alone after failures, tried again in {lane['retry_after_s']} s; {numbers}"
+        return Check(name, "warning", detail, "see the server's log")
+    return Check(name, "ok", numbers)
 
 
 CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (system, disk, plugins, backend, models)

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from realizar.errors import RequestError
+from realizar.cli.server_state import fetch_state
 
 BLOCKS_WIDTH = 60
 """Characters that stand for all blocks of a cache."""
@@ -30,7 +30,7 @@ def top_command(url: str, interval: float, once: bool, api_key_file: Path | None
     key = None if api_key_file is None else api_key_file.read_text(encoding="utf-8").strip()
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
     if once:
-        console.print(rendered(asyncio.run(_state(url, key))))
+        console.print(rendered(asyncio.run(fetch_state(url, key))))
         return
     with Live(console=console, auto_refresh=False, screen=console.is_terminal) as view:
         asyncio.run(_watch(view, url, key, interval))
@@ -38,29 +38,8 @@ def top_command(url: str, interval: float, once: bool, api_key_file: Path | None
 
 async def _watch(view: Live, url: str, key: str | None, interval: float) -> None:
     while True:
-        view.update(rendered(await _state(url, key)), refresh=True)
+        view.update(rendered(await fetch_state(url, key)), refresh=True)
         await asyncio.sleep(interval)
-
-
-async def _state(url: str, key: str | None) -> dict[str, Any]:
-    """What the server says of itself at /debug/state; raises RequestError if it does not."""
-    try:
-        import aiohttp
-    except ImportError:
-        raise RequestError(
-            "watching a server needs aiohttp; install it with: pip install 'realizar[aiohttp]'"
-        ) from None
-    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-    where = url.rstrip("/") + "/debug/state"
-    try:
-        async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=10)) as session:
-            async with session.get(where) as response:
-                if response.status != 200:
-                    raise RequestError(f"{where}: the server answered {response.status}; does it need --api-key-file?")
-                state: dict[str, Any] = await response.json()
-                return state
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise RequestError(f"{where}: {error or type(error).__name__}; is a server running there?") from error
 
 
 def rendered(state: dict[str, Any]) -> RenderableType:
