@@ -107,6 +107,23 @@ def test_what_is_not_safe_is_refused_before_anything_is_loaded(run, tmp_path, ar
     assert words in str(result.exception)
 
 
+def test_the_demo_needs_no_model_and_takes_none(run, write_model, monkeypatch):
+    server, built = Punctual(), []
+    build = serve.build_pool
+
+    def record(models, *args, **options):
+        built.append(models)
+        return build((str(write_model()),), *args, **options)
+
+    monkeypatch.setattr(serve, "build_pool", record)
+    assert run(server, "--demo").exit_code == 0
+    assert built == [("smollm2",)]
+    for args in ((), ("--demo", "a.gguf")):
+        result = run(server, *args)
+        assert result.exit_code != 0
+        assert "--demo alone" in result.output
+
+
 def test_keys_are_lines(tmp_path):
     path = tmp_path / "keys"
     path.write_text("# ours\nfirst\n\n  second  \n")

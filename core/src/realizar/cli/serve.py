@@ -18,6 +18,9 @@ from realizar.model_pool import ModelPool
 from realizar.selection import choose_backend, choose_server
 from realizar.servers import Server, ServerConfig
 
+DEMO_MODEL = "smollm2"
+"""The smallest model that still chats."""
+
 LOADING = (
     "backend", "threads", "max_model_len", "kv_type", "model_format", "prefix_cache", "draft", "num_drafts",
     "max_waiting", "deterministic",
@@ -29,7 +32,8 @@ POOLING = ("names", "default", "budget_nbytes", "keep_s")
 
 
 @click.command("serve")
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.argument("models", nargs=-1, metavar="MODEL...")
+@click.option("--demo", is_flag=True, help=f"Serve {DEMO_MODEL}, downloaded if it is not here, instead of a MODEL.")
 @pool_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any that is free.")
@@ -65,11 +69,15 @@ POOLING = ("names", "default", "budget_nbytes", "keep_s")
 @click.option("--drain", "drain_s", type=float, default=30.0, show_default=True, help="Seconds for open requests.")
 @click.option("--metrics-compat", type=click.Choice(["vllm"]), help="Metrics also under that engine's names.")
 @limit_options
-def serve_command(models: tuple[str, ...], server_name: str | None, api_key_file: Path | None, **options: Any) -> None:
+def serve_command(
+    models: tuple[str, ...], demo: bool, server_name: str | None, api_key_file: Path | None, **options: Any
+) -> None:
     """Serve models over HTTP until Ctrl-C or SIGTERM, which let open requests end; a second Ctrl-C does not wait.
 
     The first is loaded at once, the others when a request names them. SIGHUP loads anew what is loaded.
     """
+    if demo == bool(models):
+        raise click.UsageError("name a MODEL to serve, or give --demo alone")
     keys = read_keys(api_key_file) if api_key_file is not None else ()
     stand_in, limits = options.pop(FALLBACK), limits_of(options)
     loading = {name: options.pop(name) for name in LOADING}
@@ -78,7 +86,7 @@ def serve_command(models: tuple[str, ...], server_name: str | None, api_key_file
     server = choose_server(server_name)
     if stand_in is not None:
         choose_backend(stand_in)  # a name that means nothing is refused now, not in the hour of need
-    pool = build_pool(models, loading, stand_in=stand_in, **pooling)
+    pool = build_pool(models or (DEMO_MODEL,), loading, stand_in=stand_in, **pooling)
     try:
         asyncio.run(_serve(server, pool, config))
     finally:

@@ -20,6 +20,7 @@ from realizar.errors import (
     RealizarError,
     RequestError,
     StepFailed,
+    StoreError,
     TemplateError,
     TokenizerError,
     UnsupportedTask,
@@ -113,6 +114,12 @@ def _unknown_model(error: BaseException) -> Problem:
     )  # fmt: skip
 
 
+def _not_brought(error: BaseException) -> Problem:
+    return Problem(
+        status=502, code="pull_failed", message=str(error), hint="the server's own network or disk failed it"
+    )
+
+
 def _broken_model(error: BaseException) -> Problem:
     return Problem(status=500, code="engine_error", message=str(error))
 
@@ -168,6 +175,7 @@ _OURS: tuple[tuple[type[BaseException], Callable[[Any], Problem]], ...] = (
     (UnsupportedTask, lambda error: not_implemented(str(error))),
     (ModelError, _broken_model),
     (RequestError, _refused),
+    (StoreError, _not_brought),
     (TemplateError, _refused),
     (TokenizerError, _refused),
     (RealizarError, _unavailable),

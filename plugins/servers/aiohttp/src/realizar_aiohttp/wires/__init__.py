@@ -10,6 +10,7 @@ from realizar_aiohttp.wires import (
     ollama_embed,
     ollama_generation,
     ollama_models,
+    ollama_store,
     openai_chat,
     openai_completions,
     openai_embeddings,
@@ -23,7 +24,7 @@ from realizar_aiohttp.wires import (
 
 WIRES: tuple[ModuleType, ...] = (
     openai_chat, openai_completions, openai_embeddings, openai_models, anthropic_messages, ollama_generation,
-    ollama_embed, ollama_models, llama_server_completion, llama_server_props, llama_server_slots, tokenization,
-    rerank, rust_generation, rust_scoring, rust_status,
+    ollama_embed, ollama_models, ollama_store, llama_server_completion, llama_server_props, llama_server_slots,
+    tokenization, rerank, rust_generation, rust_scoring, rust_status,
 )  # fmt: skip
 """Every family, in the order of the OpenAPI document."""
