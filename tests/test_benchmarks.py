@@ -18,6 +18,7 @@ SUITES = {
     "inference": ["## Lengths", "| tg2 x16 | ", "| pp8 @ d64 | "],
     "cache": ["## Decode with a cache of ", "| tg4 @ d64 | ", "| 256 | "],
     "serving": ["## 2 streams, medians of 1 rounds", "| realizar | ", " | 0 |"],
+    "soak": ["## Soak of 0.05 minutes", "| wrong answers | 0 |", "| blocks, sequences left | (0, 0) |"],
     "tokenizer": ["## Tokenizer", "| many scripts | ", " MB of mixed text", "| lines that differ |"],
 }
 SHARED = {"make_random_1b", "random_blocks", "suite", "timing", "tokenizer_peers"}

@@ -37,7 +37,7 @@ def main() -> None:
 
 def _measure(model: Path, streams: int, chosen: argparse.Namespace) -> dict[str, list[LoadReport]]:
     """Each server anew in each round, its first requests not counted."""
-    requests, port = 2 * streams if chosen.quick else max(4, 3 * streams), _free_port()
+    requests, port = 2 * streams if chosen.quick else max(4, 3 * streams), free_port()
     common = ["--port", port, "--threads", chosen.threads]
     ours = [sys.executable, "-m", "realizar", "serve", model, *common]
     servers = {"realizar": [*ours, *(["--backend", chosen.backend] if chosen.backend else [])]}
@@ -46,7 +46,7 @@ def _measure(model: Path, streams: int, chosen: argparse.Namespace) -> dict[str,
     found: dict[str, list[LoadReport]] = {name: [] for name in servers}
     for number in range(1 if chosen.quick else chosen.rounds):
         for name, command in servers.items():
-            with _running(list(map(str, command)), port) as url:
+            with running(list(map(str, command)), port) as (url, _):
                 load = Load(
                     url, concurrency=streams, requests=requests, prompt_words=PROMPT_WORDS,
                     max_tokens=8 if chosen.quick else 64, seed=1000 * number,
@@ -57,12 +57,13 @@ def _measure(model: Path, streams: int, chosen: argparse.Namespace) -> dict[str,
 
 
 @contextlib.contextmanager
-def _running(command: list[str], port: int) -> Iterator[str]:
+def running(command: list[str], port: int) -> Iterator[tuple[str, int]]:
+    """URL and process id of a server that is ready; it is ended afterwards."""
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             _wait_until_ready(url, process)
-            yield url
+            yield url, process.pid
         finally:
             process.terminate()
 
@@ -78,7 +79,8 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit(f"{process.args[0]} was not ready within two minutes")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
