@@ -20,7 +20,7 @@ from realizar.bench.measure import Sample, measure
 from realizar.bench.plot import Plot
 from realizar.bench.tables import columns, remarks, to_markdown
 from realizar.cli.main import cli
-from realizar.errors import RealizarError, RequestError
+from realizar.errors import RealizarError, RequestError, StepFailed
 from realizar.reference import NumpyBackend
 
 ALWAYS = ["n_prompt", "n_gen", "n_depth", "n_batch", "threads", "tokens_per_s", "stddev", "lowest", "highest"]
@@ -125,7 +125,7 @@ class TestMeasuring:
                 return np.full(size, 299)
 
         for case in (Case(4, 0), Case(0, 4)):
-            with pytest.raises(RuntimeError, match="device lost"):
+            with pytest.raises(StepFailed, match="device lost"):
                 measure(llm, case, FailIds())
 
 
