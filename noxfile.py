@@ -155,6 +155,7 @@ def oracles(session: nox.Session) -> None:
         "gguf",
         "safetensors",
         "ml_dtypes",
+        "protobuf",  # with which transformers reads a SentencePiece model
         "jsonschema[format]",
         "openai",
         "anthropic",

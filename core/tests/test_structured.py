@@ -59,6 +59,11 @@ KEYWORDS = [
     ({"type": "string", "minLength": 2, "maxLength": 3}, ['"ab"', '"a\u00e9c"', '"\\n\\""'], ['"a"', '"abcd"']),
     ({"type": "string", "pattern": "^[a-c]+$"}, ['"abc"'], ['"d"', '""']),
     ({"type": "string", "pattern": "b"}, ['"abc"', '"b"'], ['"ac"']),
+    ({"type": "string", "format": "time"}, ['"21:14:59+05:14"'], ['"21:14:60+05:14"', '"24:00:00Z"']),
+    (
+        {"type": "string", "format": "date-time"},
+        ['"2024-02-29T00:00:09Z"'], ['"0000-01-01T00:00:00Z"', '"2024-02-29T23:59:60Z"'],
+    ),  # fmt: skip
     ({"type": "string", "format": "date"}, ['"2024-02-29"'], ['"2024-13-01"', '"x"', '"0000-01-01"']),
     ({"type": "string", "format": "uuid"}, ['"123e4567-e89b-42d3-a456-426614174000"'], ['"123e4567"']),
     ({"enum": ["a", 1, None]}, ['"a"', "1", "null"], ['"b"', "2"]),

@@ -27,7 +27,8 @@ OPTIONS = '%llguidance {"no_forcing": true}\n'
 """Masks come from the bytes of tokens alone; the tokenizer's own way to cut a text is left to the model."""
 
 _YEAR = "^(000[1-9]|00[1-9]|0[1-9]|[1-9])"
-"""A date does not begin with the year 0000: RFC 3339 has it, calendars of programming languages do not."""
+_NARROWED = {"date": (_YEAR,), "date-time": (_YEAR, "^.{17}[0-5]"), "time": ("^.{6}[0-5]",)}
+"""No year 0000 and no 60th second: RFC 3339 has both, the latter at few moments; calendars of languages have neither."""
 
 _RESERVED = ("%json", "%llguidance", "%regex")
 """Directives by which a grammar would reach around the proofs of this module."""
@@ -98,8 +99,8 @@ class JsonSchema(Structure):
         if isinstance(schema, bool):
             schema = {} if schema else {"enum": []}
         for _, node in walk(schema):
-            if isinstance(node, dict) and node.get("format") in ("date", "date-time"):
-                node["allOf"] = [*node.get("allOf", ()), {"pattern": _YEAR}]
+            if isinstance(node, dict) and (patterns := _NARROWED.get(str(node.get("format")))):
+                node["allOf"] = [*node.get("allOf", ()), *({"pattern": pattern} for pattern in patterns)]
         return f"%json {json.dumps({'x-guidance': {'whitespace_pattern': WHITESPACE}} | schema)}"
 
 
