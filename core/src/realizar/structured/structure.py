@@ -28,7 +28,7 @@ OPTIONS = '%llguidance {"no_forcing": true}\n'
 
 _YEAR = "^(000[1-9]|00[1-9]|0[1-9]|[1-9])"
 _NARROWED = {"date": (_YEAR,), "date-time": (_YEAR, "^.{17}[0-5]"), "time": ("^.{6}[0-5]",)}
-"""No year 0000 and no 60th second: RFC 3339 has both, the latter at few moments; calendars of languages have neither."""
+"""No year 0000 and no 60th second: RFC 3339 has both, the latter at few moments; calendars of programs have neither."""
 
 _RESERVED = ("%json", "%llguidance", "%regex")
 """Directives by which a grammar would reach around the proofs of this module."""
