@@ -12,7 +12,7 @@ import pytest
 
 WHEELHOUSE = os.environ.get("REALIZAR_WHEELHOUSE")
 WHEELS = sorted(Path(WHEELHOUSE).glob("realizar*.whl")) if WHEELHOUSE else []
-PLUGINS = ("gguf", "safetensors", "apr", "bpe", "sentencepiece", "wordpiece", "numba", "cuda")
+PLUGINS = ("gguf", "safetensors", "apr", "bpe", "sentencepiece", "wordpiece", "numba", "cuda", "aiohttp")
 
 pytestmark = pytest.mark.skipif(
     not WHEELHOUSE, reason="REALIZAR_WHEELHOUSE does not name a folder of built wheels; nox -s extras does"
@@ -76,6 +76,19 @@ def test_core_has_the_command_and_its_data():
         names = archive.namelist()
     assert {"realizar/py.typed", "realizar/store/aliases.toml"} <= set(names)
     assert not [name for name in names if "tests" in name.split("/")]
+
+
+@pytest.mark.parametrize(
+    ("word", "files"),
+    [
+        ("aiohttp", ("page/index.html", "page/page.js", "page/style.css")),
+        ("cuda", ("kernels/gemv.cu", "kernels/common.cuh")),
+    ],
+)
+def test_data_of_plugins_is_inside(word, files):
+    (wheel,) = [wheel for wheel in WHEELS if name_of(wheel) == f"realizar-{word}"]
+    with zipfile.ZipFile(wheel) as archive:
+        assert {f"realizar_{word}/{file}" for file in files} <= set(archive.namelist())
 
 
 def test_the_root_is_metadata_only():
