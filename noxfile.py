@@ -160,6 +160,7 @@ def oracles(session: nox.Session) -> None:
         "openai",
         "anthropic",
         "ollama",
+        "schemathesis",
     )
     sources = ROOT / ".nox" / "llama_cpp"
     if not sources.exists():
