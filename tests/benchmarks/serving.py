@@ -19,7 +19,7 @@ from suite import chosen_model, parser
 from realizar.bench.load import Load, LoadReport, generate_load
 from realizar.store import resolve
 
-PROMPT_WORDS = 60
+PROMPT_WORDS = 95
 """About 100 tokens of SmolLM2."""
 
 

@@ -57,7 +57,7 @@ async def generate_load(load: Load, progress: Progress = silent) -> LoadReport:
         raise RequestError("sending load needs aiohttp; install it with: pip install 'realizar[aiohttp]'") from None
     headers = {} if load.api_key is None else {"Authorization": f"Bearer {load.api_key}"}
     timeout = aiohttp.ClientTimeout(total=load.timeout_s)
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)  # some servers close what they said they keep
     async with aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector) as session:
         run = _Run(load, session, progress)
         await (run.closed_loop() if load.rate is None else run.open_loop(load.rate))
