@@ -30,6 +30,9 @@ from realizar.store import resolve
 PAIRS = 24
 """Requests whose answers are known."""
 
+CONTEXT = 256
+"""Short, so that the cache, whose pages are taken as they are first used, is used up while the server warms up."""
+
 TOPICS = "rivers letters engines gardens winters bridges planets kitchens harvests signals candles deserts".split()
 
 
@@ -42,6 +45,7 @@ def main() -> None:
     with chosen_model(chosen) as model:
         port = free_port()
         command = [sys.executable, "-m", "realizar", "serve", str(resolve(model, allow_download=False)), "--port", port]
+        command += ["--ctx", CONTEXT]
         command += ["--backend", chosen.backend] if chosen.backend else []
         with running(list(map(str, command)), port) as (url, pid):
             sys.exit(asyncio.run(_soak(url, pid, chosen)))
