@@ -13,9 +13,9 @@ from typing import Any
 import attrs
 
 from realizar.backend import Plan, StepFn
+from realizar.dataflow import Dataflow, live_values
 from realizar.graph import Block, Node
 from realizar_cuda.attention import Attributes
-from realizar_cuda.dataflow import Dataflow, live_values
 from realizar_cuda.gemv import ADD, GATED, STORE, Target
 from realizar_cuda.heads import HeadsCase, match_heads
 from realizar_cuda.ops import Ops, address

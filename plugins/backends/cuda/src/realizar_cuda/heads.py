@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
+from realizar.dataflow import Dataflow
 from realizar.graph import Node
-from realizar_cuda.dataflow import Dataflow
 
 
 @attrs.frozen

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from realizar.dataflow import Dataflow
 from realizar.graph import Block, Node
 from realizar_numba.activations import BLOCK_SIZE, Activations
-from realizar_numba.dataflow import Dataflow
 from realizar_numba.kernels.attention import append_attention
 from realizar_numba.kernels.cache_writes import write_function
 from realizar_numba.kernels.elementwise import append_elementwise
@@ -191,7 +191,7 @@ class BlockCompiler:
 
     def _is_residual(self, i: int) -> bool:
         """Whether node i + 1 does nothing but add node i's output to a running sum."""
-        if i + 1 == len(self.nodes) or not self.flow.only_read_by(i, i + 1):
+        if i + 1 == len(self.nodes) or not self.flow.only_read_by(i, {i + 1}):
             return False
         node = self.nodes[i + 1]
         total, term = (*node.inputs, "")[:2]
@@ -214,8 +214,8 @@ class BlockCompiler:
         pair = [self.nodes[gate], self.nodes[up]]
         return (
             self.nodes[end].inputs == (pair[0].output, pair[1].output)
-            and self.flow.only_read_by(gate, end)
-            and self.flow.only_read_by(up, end)
+            and self.flow.only_read_by(gate, {end})
+            and self.flow.only_read_by(up, {end})
             and all(len(node.inputs) == 2 for node in pair)
             and _lanes(self._weight(pair[0].inputs[1])) == _lanes(self._weight(pair[1].inputs[1]))
         )

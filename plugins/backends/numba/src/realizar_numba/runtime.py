@@ -9,11 +9,11 @@ from typing import Any, cast
 import attrs
 
 from realizar.backend import Buffer, Plan, Step, StepFn
+from realizar.dataflow import live_values
 from realizar.graph import Block, Graph
 from realizar.progress import Progress
 from realizar_numba.cache import CodeCache
 from realizar_numba.compiler import BlockCompiler
-from realizar_numba.dataflow import live_values
 from realizar_numba.kernels.compiled import Kernels
 from realizar_numba.memory import aligned_matrix
 from realizar_numba.ops import SingleOps

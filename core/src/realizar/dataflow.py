@@ -1,4 +1,4 @@
-"""Who reads what: the questions that fusing the nodes of a block depends on."""
+"""Who reads what: the questions that fusing the nodes of a block depends on, whatever the backend."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from realizar.graph import Block, Graph
 
 
 def live_values(graph: Graph) -> frozenset[str]:
-    """Values that a block reads before it writes them, and the output: other blocks must leave these behind."""
+    """Values that some block reads before it writes them, and the output: other blocks must leave these behind."""
     live = {graph.output}
     for block in graph.blocks:
         written: set[str] = set()
@@ -23,17 +23,21 @@ class Dataflow:
         self._nodes, self._live = block.nodes, live
 
     def readers(self, i: int) -> list[int]:
-        """Nodes that read what node i writes, before another overwrites it."""
+        """Nodes that read what node i writes, before something else overwrites it."""
         name, found = self._nodes[i].output, []
         for j in range(i + 1, len(self._nodes)):
             if name in self._nodes[j].inputs:
                 found.append(j)
             if self._nodes[j].output == name:
-                return found
+                break
         return found
 
-    def only_read_by(self, i: int, readers: set[int]) -> bool:
-        """Whether nobody but these nodes ever sees what node i writes."""
+    def outlives(self, i: int) -> bool:
+        """Whether what node i writes is still there at the end of the block, and another block may read it."""
         name = self._nodes[i].output
-        ends_here = name not in self._live or any(node.output == name for node in self._nodes[i + 1 :])
-        return ends_here and set(self.readers(i)) <= readers
+        return name in self._live and all(node.output != name for node in self._nodes[i + 1 :])
+
+    def only_read_by(self, i: int, readers: set[int]) -> bool:
+        """Whether some of these nodes see what node i writes, and nobody else ever does."""
+        found = self.readers(i)
+        return bool(found) and set(found) <= readers and not self.outlives(i)
